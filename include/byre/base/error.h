@@ -1,0 +1,48 @@
+// What went wrong, in a form that a program can branch on and a person can read.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace byre {
+
+// Categories are stable: programs may branch on them.
+enum class ErrorCode {
+  invalid_argument,  // the request itself is wrong (range, alignment, option)
+  not_found,         // a file, snapshot or option name does not exist
+  refused,           // a policy forbids it (untrusted reference, read-only handle)
+  unsupported,       // valid, but not done by this build, engine or format version
+  corrupt,           // the image breaks a rule of its format
+  locked,            // another process uses the file
+  no_space,          // the host file, the format's limit or a quota is exhausted
+  io,                // a system call failed; see errno_value()
+  cancelled,         // the caller asked to stop
+};
+
+// Returns the category's name as written above, for JSON and logs.
+std::string_view error_code_name(ErrorCode code);
+
+// A value: category, errno (0 where none applies) and a message that grows outwards: each layer that knows
+// more puts its own words in front ("a.qcow2: L2 table at 0x50000: Input/output error").
+class Error {
+ public:
+  Error(ErrorCode code, std::string message, int errno_value = 0)
+      : code_(code), errno_value_(errno_value), message_(std::move(message)) {}
+
+  // Builds "<what>: <strerror>" and picks the category from errno (ENOSPC, EDQUOT and EFBIG are no_space).
+  static Error from_errno(int errno_value, std::string_view what);
+
+  ErrorCode code() const { return code_; }
+  int errno_value() const { return errno_value_; }
+  const std::string& message() const { return message_; }
+
+  // Prepends "<context>: " to the message.
+  Error with_context(std::string_view context) &&;
+
+ private:
+  ErrorCode code_;
+  int errno_value_;
+  std::string message_;
+};
+
+}  // namespace byre

@@ -1,0 +1,86 @@
+// The one interface between the engine and bytes: a file, a block device, memory, a simulated disk.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "byre/base/buffer.h"
+#include "byre/base/result.h"
+#include "byre/task/task.h"
+
+namespace byre {
+
+// Tells whether two storages are the same thing: device and inode for files, an address for memory.
+struct StorageIdentity {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+  friend bool operator==(const StorageIdentity&, const StorageIdentity&) = default;
+};
+
+// A stretch of the storage that is either stored (data) or known to read as zeros (hole).
+struct StorageExtent {
+  std::uint64_t length_bytes = 0;
+  bool data = true;
+};
+
+// All calls come from the loop's thread. Calls may overlap; overlapping ranges in flight at once have no order.
+// Buffers belong to the caller and must live until the awaited call returns. Offsets need no alignment: an
+// implementation that has one (direct I/O) hides it. Nothing here is durable before a flush() that began after it
+// completed. On error the range of a write holds any mix of old and new bytes.
+class Storage {
+ public:
+  virtual ~Storage() = default;
+
+  // Fills `target` from `offset_bytes` on. Returns the bytes read, fewer than asked only at the end of the storage.
+  virtual Task<Result<std::size_t>> read(std::uint64_t offset_bytes, Bytes target) = 0;
+
+  // Writes the parts one behind the other, growing the storage where needed. One request where the system can.
+  // A short transfer is continued; what cannot be completed is an error (ENOSPC, EIO).
+  virtual Task<Result<void>> write(std::uint64_t offset_bytes, std::span<const ConstBytes> parts) = 0;
+
+  // Makes every write that completed before this call durable, with the size that reading it back needs.
+  // A file whose fsync failed once with EIO keeps failing: the system may have dropped the pages.
+  virtual Task<Result<void>> flush() = 0;
+
+  // Makes the range read as zeros, growing the storage if it ends behind it. Never leaves old bytes on success.
+  // With `may_unmap` the host space may be given back; without, it stays reserved where the system can.
+  virtual Task<Result<void>> zero(std::uint64_t offset_bytes, std::uint64_t length_bytes, bool may_unmap) = 0;
+
+  // Gives the host space of the range back, best effort: succeeds without doing anything where it cannot be done.
+  // Afterwards the range reads as zeros or as before.
+  virtual Task<Result<void>> punch(std::uint64_t offset_bytes, std::uint64_t length_bytes) = 0;
+
+  // Reserves host space for the range so that later writes there do not fail for lack of it; grows the storage.
+  virtual Task<Result<void>> allocate(std::uint64_t offset_bytes, std::uint64_t length_bytes) = 0;
+
+  // Cuts or extends (with zeros) to exactly this size.
+  virtual Task<Result<void>> resize(std::uint64_t size_bytes) = 0;
+
+  // Current size. For files, kept up to date with our own writes; another process's growth is not seen.
+  virtual std::uint64_t size_bytes() const = 0;
+
+  // Kind and length of the stretch that starts at `offset_bytes` (below the size). Never empty; says data if unsure.
+  virtual Task<Result<StorageExtent>> extent_at(std::uint64_t offset_bytes) = 0;
+
+  // Host bytes that the storage occupies (512-byte blocks of a file), where known.
+  virtual std::optional<std::uint64_t> allocated_bytes() const = 0;
+
+  virtual bool writable() const = 0;
+  virtual StorageIdentity identity() const = 0;
+
+  // For messages: the file name as the user gave it.
+  virtual const std::string& name() const = 0;
+};
+
+// write() with a single part.
+Task<Result<void>> write_bytes(Storage& storage, std::uint64_t offset_bytes, ConstBytes bytes);
+
+// read() that treats a short read as an error that names the storage, offset and length (FORMAT.md H-59).
+Task<Result<void>> read_exactly(Storage& storage, std::uint64_t offset_bytes, Bytes target);
+
+// read() that fills what lies behind the end with zeros.
+Task<Result<void>> read_zero_filled(Storage& storage, std::uint64_t offset_bytes, Bytes target);
+
+}  // namespace byre
