@@ -1,0 +1,193 @@
+// First fit from a position that moves up as clusters are taken and down when one becomes free. A run never crosses a
+// refcount page, so that taking it touches one page; the next run usually continues it. After a number of full pages
+// the search goes on behind the end of the file instead, so that a request on a huge full image has a bound; what was
+// not searched is found by a later session.
+//
+// Where no refcount block covers the position, a block is put at the start of the range it covers, counting itself.
+// Where the refcount table ends, a longer table goes behind its range together with the blocks that count both.
+// Leaves out: looking for the longest run, and moving blocks.
+
+#include "meta/allocator.h"
+
+#include <algorithm>
+
+#include "base/math.h"
+#include "base/text.h"
+#include "format/entry.h"
+#include "format/limits.h"
+
+namespace byre::meta {
+namespace {
+constexpr std::uint64_t full_pages_before_append = 256;
+
+std::unexpected<Stop> damaged(std::string message) {
+  return std::unexpected(Stop::corrupted(Error(ErrorCode::corrupt, std::move(message))));
+}
+}  // namespace
+
+Allocator::Allocator(const format::Geometry& geometry, PageCache& cache, Refcounts& refcounts, ClusterLife& life,
+                     OverlapGuard& guard, DropQueue& drops, LeaseBook& leases, HostOffset host_end)
+    : geometry_(geometry),
+      cache_(cache),
+      refcounts_(refcounts),
+      life_(life),
+      guard_(guard),
+      drops_(drops),
+      leases_(leases),
+      host_end_(host_end) {}
+
+Outcome<HostRun> Allocator::reserve(std::uint64_t wanted) {
+  for (;;) {
+    const std::uint64_t table_index = next_ / refcounts_.counts_per_block();
+    if (table_index >= refcounts_.table().size()) {
+      BYRE_CHECK(grow_table(ceil_div(next_, refcounts_.counts_per_block())));
+      continue;
+    }
+    BYRE_TRY(Page * page, refcounts_.page_of(next_, host_end_));
+    if (!page) {
+      BYRE_CHECK(add_block(table_index, table_index * refcounts_.counts_per_block()));
+      continue;
+    }
+    const std::uint64_t page_end = round_down(next_, refcounts_.counts_per_page()) + refcounts_.counts_per_page();
+    const std::uint64_t first = refcounts_.find_free(*page, next_, page_end);
+    if (first == page_end) {
+      skip_page(page_end);
+      continue;
+    }
+    return take_run(*page, first, std::min(page_end, first + wanted));
+  }
+}
+
+void Allocator::skip_page(std::uint64_t last) {
+  next_ = last;
+  if (++full_pages_ % full_pages_before_append == 0) next_ = std::max(next_, cluster_of(host_end_));
+}
+
+Outcome<HostRun> Allocator::take_run(Page& page, std::uint64_t first, std::uint64_t last) {
+  std::uint64_t end = first;
+  while (end < last && refcounts_.load(page, end) == 0) {
+    BYRE_CHECK(expect_free(end));
+    ++end;
+  }
+  const HostOffset at(first << geometry_.cluster_bits);
+  if (!fits_within(at.bytes, (end - first) << geometry_.cluster_bits, format::max_host_offset)) {
+    return std::unexpected(Stop::failed(Error(ErrorCode::no_space, "the image file would exceed 2^56 bytes", 28)));
+  }
+  const bool fresh = at >= host_end_;
+  for (std::uint64_t cluster = first; cluster < end; ++cluster) {
+    life_.reserve(cluster, 0);
+    refcounts_.store(page, cluster, 1);
+  }
+  next_ = end;
+  host_end_ = std::max(host_end_, HostOffset(end << geometry_.cluster_bits));
+  return HostRun{at, end - first, fresh};
+}
+
+// A count of 0 on a cluster that is in use is how a damaged image gets data overwritten (H-25): what can be known
+// without a full check is asked here.
+Outcome<void> Allocator::expect_free(std::uint64_t cluster) {
+  if (const auto kind = guard_.at(cluster)) {
+    return damaged(fmt::format("refcount of host cluster {} is 0, but it belongs to the {}", cluster, describe(*kind)));
+  }
+  if (cluster == 0 || life_.state(cluster, 0) != ClusterState::free) {
+    return damaged(fmt::format("refcount of host cluster {} is 0, but it is in use", cluster));
+  }
+  return {};
+}
+
+Outcome<bool> Allocator::reserve_next(HostOffset at) {
+  const std::uint64_t cluster = cluster_of(at);
+  if (cluster / refcounts_.counts_per_block() >= refcounts_.table().size()) return false;
+  BYRE_TRY(Page * page, refcounts_.page_of(cluster, host_end_));
+  if (!page || refcounts_.load(*page, cluster) != 0) return false;
+  BYRE_CHECK(expect_free(cluster));
+  life_.reserve(cluster, 0);
+  refcounts_.store(*page, cluster, 1);
+  if (next_ == cluster) next_ = cluster + 1;
+  host_end_ = std::max(host_end_, at + geometry_.cluster_size_bytes());
+  return true;
+}
+
+void Allocator::commit(const HostRun& run) {
+  for (std::uint64_t i = 0; i < run.clusters; ++i) life_.commit(cluster_of(run.at) + i);
+}
+
+void Allocator::abort(const HostRun& run) {
+  for (std::uint64_t i = 0; i < run.clusters; ++i) {
+    const std::uint64_t cluster = cluster_of(run.at) + i;
+    const auto page = refcounts_.page_of(cluster, host_end_);
+    BYRE_ASSERT(page && *page);
+    refcounts_.store(**page, cluster, 0);
+    life_.abort(cluster);
+    note_free(cluster);
+  }
+}
+
+void Allocator::note_free(std::uint64_t cluster) { next_ = std::min(next_, cluster); }
+
+Outcome<void> Allocator::add_block(std::uint64_t table_index, std::uint64_t cluster) {
+  BYRE_CHECK(expect_free(cluster));
+  const HostOffset block(cluster << geometry_.cluster_bits);
+  // A page of an earlier table at this place may still be cached, clean.
+  cache_.forget(block, geometry_.cluster_size_bytes());
+  for (std::uint64_t offset = 0; offset < geometry_.cluster_size_bytes(); offset += cache_.page_size_bytes()) {
+    cache_.mark_dirty(cache_.insert(block + offset, PageKind::refcount));
+  }
+  refcounts_.table().set(table_index, format::encode_refcount_table_entry(block));
+  const auto taken = guard_.add(MetadataKind::refcount_block, cluster, 1);
+  BYRE_ASSERT(!taken);
+  if (cluster / refcounts_.counts_per_block() == table_index) claim(cluster, 1);
+  return {};
+}
+
+// Counts clusters of new refcount structures, which are Live at once: they are reachable through the table in memory,
+// and a cut writes them before the table.
+void Allocator::claim(std::uint64_t first, std::uint64_t count) {
+  for (std::uint64_t cluster = first; cluster < first + count; ++cluster) {
+    const auto page = refcounts_.page_of(cluster, HostOffset(format::max_host_offset));
+    BYRE_ASSERT(page && *page);
+    life_.reserve(cluster, refcounts_.load(**page, cluster));
+    refcounts_.store(**page, cluster, 1);
+    life_.commit(cluster);
+  }
+  host_end_ = std::max(host_end_, HostOffset((first + count) << geometry_.cluster_bits));
+}
+
+Outcome<void> Allocator::grow_table(std::uint64_t table_index) {
+  const std::uint64_t per_block = refcounts_.counts_per_block();
+  const std::uint64_t per_cluster = geometry_.refcount_table_entries_per_cluster();
+  std::uint64_t blocks = 1;
+  std::uint64_t clusters = 0;
+  for (std::uint64_t before = 0; before != blocks;) {
+    before = blocks;
+    clusters = ceil_div((table_index + blocks) * 3 / 2, per_cluster);
+    blocks = ceil_div(blocks + clusters, per_block);
+  }
+  if (clusters << geometry_.cluster_bits > format::max_refcount_table_bytes) {
+    clusters = format::max_refcount_table_bytes >> geometry_.cluster_bits;
+    if (table_index + blocks > clusters * per_cluster || ceil_div(blocks + clusters, per_block) > blocks) {
+      return std::unexpected(Stop::failed(Error(
+          ErrorCode::no_space, "the image file cannot grow: its refcount table has reached the limit of 8 MiB", 28)));
+    }
+  }
+  const std::uint64_t first = table_index * per_block;
+  for (std::uint64_t i = 0; i < blocks + clusters; ++i) BYRE_CHECK(expect_free(first + i));
+  const std::uint64_t old_first = cluster_of(refcounts_.table().offset());
+  refcounts_.table().move_to(HostOffset((first + blocks) << geometry_.cluster_bits), clusters * per_cluster);
+  host_end_ = std::max(host_end_, HostOffset((first + blocks + clusters) << geometry_.cluster_bits));
+  for (std::uint64_t i = 0; i < blocks; ++i) BYRE_CHECK(add_block(table_index + i, first + i));
+  claim(first + 1, blocks + clusters - 1);
+  guard_.remove(old_first, table_clusters_);
+  const auto taken = guard_.add(MetadataKind::refcount_table, first + blocks, clusters);
+  BYRE_ASSERT(!taken);
+  const std::uint64_t stamp = leases_.stamp_unlink();
+  for (std::uint32_t i = 0; i < table_clusters_; ++i) {
+    if (life_.unlink(old_first + i)) drops_.add({old_first + i, stamp, false, false});
+  }
+  table_clusters_ = static_cast<std::uint32_t>(clusters);
+  table_moved_ = true;
+  next_ = first + blocks + clusters;
+  return {};
+}
+
+}  // namespace byre::meta

@@ -1,0 +1,141 @@
+// A lookup decodes the first entry, then takes in the entries that follow as long as they continue it and lie in the
+// same page: one hash lookup for up to 512 clusters. Runs of empty L1 entries are one extent without touching a page.
+// Subclusters are resolved within one cluster, without merging clusters.
+
+#include "meta/mapping.h"
+
+#include <algorithm>
+
+#include "base/math.h"
+#include "base/text.h"
+
+namespace byre::meta {
+namespace {
+
+using format::ClusterKind;
+
+constexpr std::uint64_t max_pages_per_load = 512;
+
+}  // namespace
+
+Outcome<format::L1Entry> Mapping::l1_entry(std::uint64_t index, HostOffset host_end) const {
+  const auto entry = format::decode_l1_entry(geometry_, l1_[index]);
+  if (!entry) {
+    return std::unexpected(Stop::corrupted(
+        Error(ErrorCode::corrupt,
+              fmt::format("L1 entry {} is {:#x}: {}", index, l1_[index], format::describe(entry.error())))));
+  }
+  if (entry->l2_table.bytes != 0 &&
+      !fits_within(entry->l2_table.bytes, geometry_.cluster_size_bytes(), host_end.bytes)) {
+    return std::unexpected(Stop::failed(
+        Error(ErrorCode::corrupt, fmt::format("L1 entry {} points to an L2 table at {:#x}, behind the end of the file",
+                                              index, entry->l2_table.bytes))));
+  }
+  return *entry;
+}
+
+MappedExtent Mapping::unallocated_run(GuestOffset at, std::uint64_t max_length_bytes) const {
+  std::uint64_t index = geometry_.l1_index(at);
+  std::uint64_t length = geometry_.guest_bytes_per_l2() - at.bytes % geometry_.guest_bytes_per_l2();
+  while (length < max_length_bytes && index + 1 < l1_.size() && l1_[index + 1] == 0) {
+    ++index;
+    length += geometry_.guest_bytes_per_l2();
+  }
+  MappedExtent extent;
+  extent.guest = at;
+  extent.length_bytes = std::min(length, max_length_bytes);
+  return extent;
+}
+
+Outcome<EntrySlot> Mapping::slot(GuestOffset at, std::uint64_t want_clusters, HostOffset host_end) {
+  BYRE_TRY(const format::L1Entry l1, l1_entry(geometry_.l1_index(at), host_end));
+  const std::uint64_t page_size = cache_.page_size_bytes();
+  const std::uint64_t in_table = geometry_.l2_index(at) * geometry_.l2_entry_bytes();
+  const HostOffset page_at = l1.l2_table + round_down(in_table, page_size);
+  if (Page* page = cache_.find(page_at)) return EntrySlot{page, page->bytes.get() + in_table % page_size};
+  const std::uint64_t to_table_end = (geometry_.cluster_size_bytes() - round_down(in_table, page_size)) / page_size;
+  const std::uint64_t wanted = ceil_div(in_table % page_size + want_clusters * geometry_.l2_entry_bytes(), page_size);
+  const auto count = static_cast<std::uint32_t>(std::min({to_table_end, wanted, max_pages_per_load}));
+  return std::unexpected(Stop::missing({page_at, PageKind::l2, count}));
+}
+
+Outcome<format::L2Entry> Mapping::decode(const EntrySlot& slot, GuestOffset at) const {
+  const auto entry = format::decode_l2_entry(geometry_, slot.raw);
+  if (entry) [[likely]] return *entry;
+  return std::unexpected(
+      Stop::corrupted(Error(ErrorCode::corrupt, fmt::format("L2 entry of guest offset {:#x}: {}", at.bytes,
+                                                            format::describe(entry.error())))));
+}
+
+void Mapping::store(const EntrySlot& slot, const format::L2Entry& entry) {
+  format::encode_l2_entry(geometry_, entry, slot.raw);
+  cache_.mark_dirty(*slot.page);
+}
+
+Outcome<void> Mapping::check_pointer(const format::L2Entry& entry, GuestOffset at, HostOffset host_end) const {
+  const bool compressed = entry.kind == ClusterKind::compressed;
+  const HostOffset from = compressed ? entry.compressed.offset : entry.host;
+  const std::uint64_t length = compressed ? entry.compressed.length_bytes : geometry_.cluster_size_bytes();
+  if (fits_within(from.bytes, length, host_end.bytes)) [[likely]] return {};
+  return std::unexpected(Stop::failed(Error(
+      ErrorCode::corrupt, fmt::format("guest offset {:#x} is mapped to host offset {:#x}, behind the end of the file",
+                                      at.bytes, from.bytes))));
+}
+
+bool Mapping::continues(const MappedExtent& extent, const format::L2Entry& first, const format::L2Entry& next,
+                        std::uint64_t clusters) const {
+  if (next.kind != extent.kind || next.copied != first.copied) return false;
+  if (next.kind != ClusterKind::normal && next.kind != ClusterKind::zero_allocated) return true;
+  return next.host == first.host + clusters * geometry_.cluster_size_bytes();
+}
+
+Outcome<MappedExtent> Mapping::lookup(GuestOffset at, std::uint64_t max_length_bytes, HostOffset host_end) {
+  const std::uint64_t l1_index = geometry_.l1_index(at);
+  if (l1_index >= l1_.size() || l1_[l1_index] == 0) return unallocated_run(at, max_length_bytes);
+  BYRE_TRY(const format::L1Entry l1, l1_entry(l1_index, host_end));
+  if (l1.l2_table.bytes == 0) return unallocated_run(at, max_length_bytes);
+  const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
+  const std::uint64_t in_cluster = at.bytes % cluster_size;
+  const std::uint64_t want_clusters = ceil_div(in_cluster + max_length_bytes, cluster_size);
+  BYRE_TRY(const EntrySlot first_slot, slot(at, want_clusters, host_end));
+  BYRE_TRY(const format::L2Entry first, decode(first_slot, at));
+  const bool stored = first.kind == ClusterKind::normal || first.kind == ClusterKind::zero_allocated;
+  if (stored || first.kind == ClusterKind::compressed) BYRE_CHECK(check_pointer(first, at, host_end));
+  if (geometry_.extended_l2 && first.kind != ClusterKind::compressed) {
+    return subcluster_extent(first, at, max_length_bytes);
+  }
+
+  MappedExtent extent{at, cluster_size - in_cluster, first.kind, first.copied, {}, first.compressed};
+  if (stored) extent.host = first.host + in_cluster;
+  const std::byte* page_end = first_slot.page->bytes.get() + cache_.page_size_bytes();
+  std::uint64_t clusters = 1;
+  for (std::byte* raw = first_slot.raw + geometry_.l2_entry_bytes();
+       raw < page_end && extent.length_bytes < max_length_bytes && first.kind != ClusterKind::compressed;
+       raw += geometry_.l2_entry_bytes()) {
+    const auto next = format::decode_l2_entry(geometry_, raw);
+    if (!next || !continues(extent, first, *next, clusters)) break;
+    if (stored && !check_pointer(*next, at, host_end)) break;
+    extent.length_bytes += cluster_size;
+    ++clusters;
+  }
+  extent.length_bytes = std::min(extent.length_bytes, max_length_bytes);
+  return extent;
+}
+
+MappedExtent Mapping::subcluster_extent(const format::L2Entry& entry, GuestOffset at,
+                                        std::uint64_t max_length_bytes) const {
+  const std::uint64_t size = geometry_.subcluster_size_bytes();
+  const std::uint64_t in_cluster = at.bytes % geometry_.cluster_size_bytes();
+  auto index = static_cast<unsigned>(in_cluster / size);
+  MappedExtent extent{at, size - in_cluster % size, format::subcluster_kind(entry, index), entry.copied, {}, {}};
+  const bool stored = extent.kind == ClusterKind::normal || extent.kind == ClusterKind::zero_allocated;
+  if (stored) extent.host = entry.host + in_cluster;
+  while (++index < 32 && extent.length_bytes < max_length_bytes &&
+         format::subcluster_kind(entry, index) == extent.kind) {
+    extent.length_bytes += size;
+  }
+  extent.length_bytes = std::min(extent.length_bytes, max_length_bytes);
+  return extent;
+}
+
+}  // namespace byre::meta
