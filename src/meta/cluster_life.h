@@ -32,7 +32,7 @@ class ClusterLife {
   void release(std::uint64_t cluster);                          // Quiet -> Free
   void drop_one(std::uint64_t cluster);                         // Unlinked -> Unlinked or Live: others remain
 
- // References of an Unlinked cluster that are going; 0 for any other.
+  // References of an Unlinked cluster that are going; 0 for any other.
   std::uint64_t going(std::uint64_t cluster) const;
 
  private:

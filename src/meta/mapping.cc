@@ -21,9 +21,9 @@ constexpr std::uint64_t max_pages_per_load = 512;
 Outcome<format::L1Entry> Mapping::l1_entry(std::uint64_t index, HostOffset host_end) const {
   const auto entry = format::decode_l1_entry(geometry_, l1_[index]);
   if (!entry) {
-    return std::unexpected(Stop::corrupted(
-        Error(ErrorCode::corrupt,
-              fmt::format("L1 entry {} is {:#x}: {}", index, l1_[index], format::describe(entry.error())))));
+    return std::unexpected(
+        Stop::corrupted(Error(ErrorCode::corrupt, fmt::format("L1 entry {} is {:#x}: {}", index, l1_[index],
+                                                              format::describe(entry.error())))));
   }
   if (entry->l2_table.bytes != 0 &&
       !fits_within(entry->l2_table.bytes, geometry_.cluster_size_bytes(), host_end.bytes)) {
@@ -61,7 +61,8 @@ Outcome<EntrySlot> Mapping::slot(GuestOffset at, std::uint64_t want_clusters, Ho
 
 Outcome<format::L2Entry> Mapping::decode(const EntrySlot& slot, GuestOffset at) const {
   const auto entry = format::decode_l2_entry(geometry_, slot.raw);
-  if (entry) [[likely]] return *entry;
+  if (entry) [[likely]]
+    return *entry;
   return std::unexpected(
       Stop::corrupted(Error(ErrorCode::corrupt, fmt::format("L2 entry of guest offset {:#x}: {}", at.bytes,
                                                             format::describe(entry.error())))));
@@ -76,7 +77,8 @@ Outcome<void> Mapping::check_pointer(const format::L2Entry& entry, GuestOffset a
   const bool compressed = entry.kind == ClusterKind::compressed;
   const HostOffset from = compressed ? entry.compressed.offset : entry.host;
   const std::uint64_t length = compressed ? entry.compressed.length_bytes : geometry_.cluster_size_bytes();
-  if (fits_within(from.bytes, length, host_end.bytes)) [[likely]] return {};
+  if (fits_within(from.bytes, length, host_end.bytes)) [[likely]]
+    return {};
   return std::unexpected(Stop::failed(Error(
       ErrorCode::corrupt, fmt::format("guest offset {:#x} is mapped to host offset {:#x}, behind the end of the file",
                                       at.bytes, from.bytes))));
@@ -125,16 +127,17 @@ Outcome<MappedExtent> Mapping::lookup(GuestOffset at, std::uint64_t max_length_b
 MappedExtent Mapping::subcluster_extent(const format::L2Entry& entry, GuestOffset at,
                                         std::uint64_t max_length_bytes) const {
   const std::uint64_t size = geometry_.subcluster_size_bytes();
-  const std::uint64_t in_cluster = at.bytes % geometry_.cluster_size_bytes();
-  auto index = static_cast<unsigned>(in_cluster / size);
-  MappedExtent extent{at, size - in_cluster % size, format::subcluster_kind(entry, index), entry.copied, {}, {}};
-  const bool stored = extent.kind == ClusterKind::normal || extent.kind == ClusterKind::zero_allocated;
-  if (stored) extent.host = entry.host + in_cluster;
-  while (++index < 32 && extent.length_bytes < max_length_bytes &&
-         format::subcluster_kind(entry, index) == extent.kind) {
-    extent.length_bytes += size;
+  const unsigned index = geometry_.subcluster_index(at);
+  const std::uint64_t length = format::subcluster_run_length(entry, index) * size - at.bytes % size;
+  MappedExtent extent{at, std::min(length, max_length_bytes), ClusterKind::unallocated, entry.copied, {}, {}};
+  switch (format::subcluster_kind(entry, index)) {
+    case format::SubclusterKind::normal: extent.kind = ClusterKind::normal; break;
+    case format::SubclusterKind::zero:
+      extent.kind = entry.has_host_cluster() ? ClusterKind::zero_allocated : ClusterKind::zero_plain;
+      break;
+    default: break;
   }
-  extent.length_bytes = std::min(extent.length_bytes, max_length_bytes);
+  if (entry.has_host_cluster()) extent.host = entry.host + geometry_.cluster_offset_in(at);
   return extent;
 }
 

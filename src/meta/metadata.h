@@ -114,24 +114,29 @@ class Metadata {
   friend class Reservation;
   explicit Metadata(MetadataParts parts);
 
+  Result<void> register_metadata(const std::vector<MetadataRegion>& regions);
+  Outcome<void> check_sole_owner(std::uint64_t cluster, GuestOffset at);
   Outcome<void> ensure_tables(GuestOffset first, std::uint64_t clusters);
   Outcome<void> ensure_table(std::uint64_t l1_index);
   Outcome<void> pin_table_pages(HostOffset table, std::vector<PagePin>& pins);
   void new_table(HostOffset table, HostOffset copy_from);
-  Outcome<void> check_sole_owner(std::uint64_t cluster, GuestOffset at);
+  Outcome<std::uint64_t> pin_entries(Reservation& reservation, GuestOffset at, std::uint64_t clusters);
   Outcome<void> check_replaceable(const format::L2Entry& entry, GuestOffset at);
   Outcome<std::uint64_t> place_run(Reservation& reservation, GuestOffset at, std::uint64_t clusters);
-  Outcome<std::uint64_t> pin_entries(Reservation& reservation, GuestOffset at, std::uint64_t clusters);
-  Outcome<void> pin_refcounts(Reservation& reservation, const HostRun& run);
-  Outcome<bool> reusable(GuestOffset at);
-  Outcome<bool> clear_needs_table(GuestOffset first, Clear mode) const;
+  Outcome<std::optional<HostOffset>> reusable(GuestOffset at);
+  std::uint64_t entries_to_page_end(const EntrySlot& slot) const;
+  EntrySlot pinned_slot(GuestOffset at);
   format::L2Entry cleared(const format::L2Entry& entry, Clear mode) const;
   void commit(Reservation& reservation);
   void abort(Reservation& reservation);
   void unlink(const format::L2Entry& entry, std::uint64_t stamp, bool punch);
   void drop(std::uint64_t cluster, std::uint64_t stamp, bool punch, bool table);
   Outcome<bool> subtract(const Drop& drop);
+  void set_free(Page& page, std::uint64_t cluster);
   void note_damage(std::string message);
+  GuestOffset guest_after(GuestOffset at, std::uint64_t clusters) const {
+    return at + (clusters << geometry_.cluster_bits);
+  }
   std::uint64_t cluster_of(HostOffset at) const { return at.bytes >> geometry_.cluster_bits; }
   HostOffset host_at(std::uint64_t cluster) const { return HostOffset(cluster << geometry_.cluster_bits); }
 

@@ -6,7 +6,7 @@
 #include <expected>
 #include <utility>
 
-#include "byre/base/error.h"
+#include "byre/base/result.h"
 #include "byre/base/units.h"
 
 namespace byre::meta {

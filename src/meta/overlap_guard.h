@@ -11,7 +11,14 @@
 namespace byre::meta {
 
 enum class MetadataKind : std::uint8_t {
-  header, l1_table, l2_table, refcount_table, refcount_block, snapshot_table, snapshot_l1_table, bitmap_directory,
+  header,
+  l1_table,
+  l2_table,
+  refcount_table,
+  refcount_block,
+  snapshot_table,
+  snapshot_l1_table,
+  bitmap_directory,
   encryption_header,
 };
 
@@ -30,7 +37,7 @@ class OverlapGuard {
     std::uint64_t first, count;
     MetadataKind kind;
   };
-  std::vector<Region> regions_;                           // contiguous tables, few
+  std::vector<Region> regions_;                             // contiguous tables, few
   std::unordered_map<std::uint64_t, MetadataKind> single_;  // L2 tables and refcount blocks
 };
 

@@ -18,9 +18,9 @@ namespace byre::meta {
 struct Page {
   HostOffset at;
   PageKind kind = PageKind::l2;
-  bool dirty = false;       // differs from what was written or will be by the running cut
-  bool in_cut = false;      // copied into the running cut: the file may not have it yet
-  std::uint32_t pins = 0;   // reservations that will change it without being able to wait
+  bool dirty = false;      // differs from what was written or will be by the running cut
+  bool in_cut = false;     // copied into the running cut: the file may not have it yet
+  std::uint32_t pins = 0;  // reservations that will change it without being able to wait
   std::unique_ptr<std::byte[]> bytes;
   std::list<Page*>::iterator use;
 };

@@ -14,9 +14,9 @@ Outcome<Page*> Refcounts::page_of(std::uint64_t cluster, HostOffset host_end) {
   const bool inside = block && fits_within(block->bytes, geometry_.cluster_size_bytes(), host_end.bytes);
   if (!inside) {
     return std::unexpected(Stop::corrupted(
-        Error(ErrorCode::corrupt, fmt::format("refcount table entry {} is {:#x}: {}", index, table_[index],
-                                              block ? "it points behind the end of the file"
-                                                    : format::describe(block.error())))));
+        Error(ErrorCode::corrupt,
+              fmt::format("refcount table entry {} is {:#x}: {}", index, table_[index],
+                          block ? "it points behind the end of the file" : format::describe(block.error())))));
   }
   const std::uint64_t page_index = cluster % counts_per_block() / counts_per_page();
   const HostOffset at = *block + page_index * cache_.page_size_bytes();
@@ -40,8 +40,8 @@ void Refcounts::store(Page& page, std::uint64_t cluster, std::uint64_t count) {
 
 std::uint64_t Refcounts::find_free(const Page& page, std::uint64_t first, std::uint64_t last) const {
   const std::uint64_t page_start = round_down(first, counts_per_page());
-  return page_start + format::find_zero_refcount(page.bytes.get(), geometry_.refcount_order, first - page_start,
-                                                 last - page_start);
+  return page_start +
+         format::find_zero_refcount(page.bytes.get(), geometry_.refcount_order, first - page_start, last - page_start);
 }
 
 std::uint64_t Refcounts::maximum() const { return format::max_refcount(geometry_.refcount_order); }

@@ -27,10 +27,12 @@ using Result = std::expected<T, Error>;
 #define BYRE_CO_TRY(declaration, ...) \
   BYRE_TRY_WITH(BYRE_CONCAT(byre_result_, __LINE__), co_return, declaration, __VA_ARGS__)
 
-// BYRE_CHECK(expression): for Result<void>; returns its error.
-#define BYRE_CHECK_WITH(result, give_back, ...) \
-  auto result = (__VA_ARGS__);                  \
-  if (!result) [[unlikely]]                     \
-  give_back std::unexpected(std::move(result).error())
-#define BYRE_CHECK(...) BYRE_CHECK_WITH(BYRE_CONCAT(byre_result_, __LINE__), return, __VA_ARGS__)
-#define BYRE_CO_CHECK(...) BYRE_CHECK_WITH(BYRE_CONCAT(byre_result_, __LINE__), co_return, __VA_ARGS__)
+// BYRE_CHECK(expression): for Result<void>; returns its error. One statement.
+#define BYRE_CHECK_WITH(give_back, ...)                           \
+  do {                                                            \
+    auto byre_outcome = (__VA_ARGS__);                            \
+    if (!byre_outcome) [[unlikely]]                               \
+      give_back std::unexpected(std::move(byre_outcome).error()); \
+  } while (false)
+#define BYRE_CHECK(...) BYRE_CHECK_WITH(return, __VA_ARGS__)
+#define BYRE_CO_CHECK(...) BYRE_CHECK_WITH(co_return, __VA_ARGS__)

@@ -1,0 +1,111 @@
+// The guest's view of an image: a disk of so many bytes that can be read, written, zeroed, discarded and flushed.
+//
+//   EventLoop loop = ...;
+//   auto disk = loop.run(open_disk("vm.qcow2", options));
+//   auto done = loop.run((*disk)->read(0, buffer));
+//
+// A disk belongs to the loop it was opened on; every call is made from that loop's thread. Requests may overlap freely;
+// overlapping writes in flight at once have no order among themselves, and each byte ends up as one of them left it.
+// Nothing is durable before a flush() that began after it completed. Errors leave the image consistent.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "byre/base/buffer.h"
+#include "byre/base/log.h"
+#include "byre/base/result.h"
+#include "byre/storage/file.h"
+#include "byre/storage/storage.h"
+#include "byre/task/task.h"
+
+namespace byre {
+
+// How a stretch of the disk reads, and which layer decides (FORMAT.md C-15).
+struct BlockStatus {
+  std::uint64_t length_bytes = 0;
+  unsigned depth = 0;       // 0: this disk, 1: its backing file, ...; where no layer has it: the deepest one
+  bool present = false;     // some layer has an entry
+  bool zero = false;        // reads as zeros
+  bool data = false;        // bytes are stored
+  bool compressed = false;  // stored compressed
+  std::optional<std::uint64_t> host_offset_bytes;  // of the first byte, in the file of that depth
+};
+
+enum class ZeroMode {
+  keep,   // host space stays reserved
+  unmap,  // host space may be given back
+};
+
+class Disk {
+ public:
+  virtual ~Disk() = default;
+
+  virtual std::uint64_t size_bytes() const = 0;
+
+  // Offsets and lengths are in bytes, without alignment; the range must lie inside the disk (invalid_argument).
+  virtual Task<Result<void>> read(std::uint64_t offset_bytes, Bytes target) = 0;
+  virtual Task<Result<void>> write(std::uint64_t offset_bytes, ConstBytes data) = 0;
+  virtual Task<Result<void>> write_zeroes(std::uint64_t offset_bytes, std::uint64_t length_bytes, ZeroMode mode) = 0;
+
+  // A hint: whole clusters inside the range are freed and then read as zeros (where the format can say so), the rest
+  // stays. Never brings back data of a backing file.
+  virtual Task<Result<void>> discard(std::uint64_t offset_bytes, std::uint64_t length_bytes) = 0;
+
+  // One whole cluster (the last one of the disk may be shorter) that is not allocated yet (io), stored compressed if
+  // that makes it smaller. Raw disks: unsupported.
+  virtual Task<Result<void>> write_compressed(std::uint64_t offset_bytes, ConstBytes data) = 0;
+
+  // Makes durable what completed before the call, metadata included.
+  virtual Task<Result<void>> flush() = 0;
+
+  // The stretch from `offset_bytes` (inside the disk) on, at most `max_length_bytes` (above 0), across the whole chain.
+  virtual Task<Result<BlockStatus>> status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) = 0;
+
+  // The same for this layer alone: what it does not have is not present, whatever the backing file holds.
+  virtual Task<Result<BlockStatus>> layer_status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) = 0;
+
+  // Flushes, gives back what was freed, and ends. Must be called once, after every other call has returned, also on
+  // disks opened read-only; a writable disk that is destroyed without it is as after a crash: consistent, perhaps with
+  // leaks.
+  virtual Task<Result<void>> close() = 0;
+
+  virtual std::string_view format() const = 0;  // "qcow2" or "raw"
+  virtual bool writable() const = 0;
+  virtual Storage& storage() = 0;
+  virtual Disk* backing() = 0;                           // the next layer, or null
+  virtual std::uint64_t cluster_size_bytes() const = 0;  // allocation unit; 0 for raw
+};
+
+// What an image may make us open. An image is untrusted: a name in it is followed only as far as this allows.
+struct BackingPolicy {
+  bool follow = true;                 // false: an image with a backing file is opened without it, to be written
+                                      // or read above it; ranges that it lacks are an error (refused)
+  std::optional<std::string> below;   // only files below this directory, after resolving every link
+  unsigned max_depth = 200;           // layers below the top
+  std::optional<std::string> format;  // for the top's backing file where the image records none (-F)
+};
+
+struct OpenOptions {
+  std::optional<std::string> format;  // "qcow2" or "raw"; none: probed, which is refused for a raw file to be written
+  bool writable = false;
+  bool force_share = false;  // skip locks; read-only
+  CacheMode cache = CacheMode::writeback;
+  bool discard = true;                  // give host space of freed clusters back
+  std::uint64_t cache_size_bytes = 0;   // metadata cache; 0: enough for the whole image, at most 32 MiB
+  std::optional<std::string> snapshot;  // id or name: read this internal snapshot; read-only
+  BackingPolicy backing;
+  LogSink log;
+};
+
+// Opens the file and, as far as the policy allows, its backing chain (read-only). Errors name the file that failed.
+Task<Result<std::unique_ptr<Disk>>> open_disk(std::string path, OpenOptions options);
+
+// The same over any storage. `backing`, if given, is used instead of what the image names.
+Task<Result<std::unique_ptr<Disk>>> open_disk(std::unique_ptr<Storage> storage, OpenOptions options,
+                                              std::unique_ptr<Disk> backing = nullptr);
+
+}  // namespace byre
