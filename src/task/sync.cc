@@ -1,4 +1,5 @@
-// Every wait is a loop around a condition: a woken waiter looks again, since another may have come first.
+// A wait is a loop around a condition: a woken waiter looks again, since another may have come first. The semaphore
+// hands its permit over instead, so that its waiters are served in order.
 
 #include "byre/task/sync.h"
 
@@ -6,14 +7,20 @@
 
 namespace byre {
 
+void WaitQueue::append(Awaiter& waiter) {
+  (last_ ? last_->next_ : first_) = &waiter;
+  last_ = &waiter;
+}
+
 void WaitQueue::wake_one() {
-  if (waiters_.empty()) return;
-  EventLoop::current().schedule(waiters_.front());
-  waiters_.pop_front();
+  if (!first_) return;
+  EventLoop::current().schedule(first_->waiter_);
+  first_ = first_->next_;
+  if (!first_) last_ = nullptr;
 }
 
 void WaitQueue::wake_all() {
-  while (!waiters_.empty()) wake_one();
+  while (first_) wake_one();
 }
 
 Task<void> Event::wait() {
@@ -26,13 +33,19 @@ void Event::set() {
 }
 
 Task<void> Semaphore::acquire() {
-  while (count_ == 0) co_await waiters_.wait();
-  --count_;
+  if (count_ == 0) {
+    co_await waiters_.wait();  // woken with the permit
+  } else {
+    --count_;
+  }
 }
 
 void Semaphore::release() {
-  ++count_;
-  waiters_.wake_one();
+  if (waiters_.empty()) {
+    ++count_;
+  } else {
+    waiters_.wake_one();
+  }
 }
 
 Task<Gate::Pass> Gate::enter() {
@@ -69,7 +82,9 @@ bool RangeLock::blocked(const Held& wanted) const {
 Task<RangeLock::Guard> RangeLock::lock(std::uint64_t begin, std::uint64_t end) {
   BYRE_ASSERT(begin < end);
   WaitQueue queue;
-  held_.push_back({next_ticket_++, begin, end, false, &queue});
+  if (spare_.empty()) spare_.emplace_back();
+  spare_.front() = {next_ticket_++, begin, end, false, &queue};
+  held_.splice(held_.end(), spare_, spare_.begin());
   const auto mine = std::prev(held_.end());
   while (blocked(*mine)) co_await queue.wait();
   mine->granted = true;
@@ -81,7 +96,7 @@ void RangeLock::release(std::uint64_t ticket) {
   const auto mine = std::ranges::find(held_, ticket, &Held::ticket);
   BYRE_ASSERT(mine != held_.end() && mine->granted);
   const Held gone = *mine;
-  held_.erase(mine);
+  spare_.splice(spare_.begin(), held_, mine);
   for (Held& held : held_) {
     const bool overlaps = held.begin < gone.end && gone.begin < held.end;
     if (overlaps && held.waiter && !blocked(held)) held.waiter->wake_one();

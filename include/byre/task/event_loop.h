@@ -28,6 +28,11 @@ class Poller {
   // Runs `work` away from the loop's thread and then `done` on it (the simulator: later, in an order it picks).
   // `work` must touch nothing that the loop's thread touches. Called on the loop's thread.
   virtual void offload(std::function<void()> work, std::coroutine_handle<> done) = 0;
+
+  // The same for work that mostly sleeps in the kernel (a blocking system call): it must not hold up computation.
+  virtual void offload_blocking(std::function<void()> work, std::coroutine_handle<> done) {
+    offload(std::move(work), done);
+  }
 };
 
 // Not thread-safe but for post(). An image and everything it uses live on one loop; a thread runs one loop at a time.

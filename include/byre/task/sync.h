@@ -4,10 +4,8 @@
 
 #include <coroutine>
 #include <cstdint>
-#include <deque>
 #include <list>
 #include <utility>
-#include <vector>
 
 #include "byre/base/assert.h"
 #include "byre/base/result.h"
@@ -15,22 +13,39 @@
 
 namespace byre {
 
-// Coroutines that wait, first come first served.
+// Coroutines that wait, first come first served. The links are in the waiting coroutines' frames.
 class WaitQueue {
  public:
-  struct Awaiter {
-    WaitQueue& queue;
+  class Awaiter {
+   public:
+    explicit Awaiter(WaitQueue& queue) : queue_(queue) {}
     bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> self) { queue.waiters_.push_back(self); }
+    void await_suspend(std::coroutine_handle<> self) {
+      waiter_ = self;
+      queue_.append(*this);
+    }
     void await_resume() const noexcept {}
+
+   private:
+    friend class WaitQueue;
+    WaitQueue& queue_;
+    std::coroutine_handle<> waiter_;
+    Awaiter* next_ = nullptr;
   };
-  Awaiter wait() { return {*this}; }
+  WaitQueue() = default;
+  WaitQueue(const WaitQueue&) = delete;
+  WaitQueue& operator=(const WaitQueue&) = delete;
+  ~WaitQueue() { BYRE_ASSERT(!first_); }
+
+  Awaiter wait() { return Awaiter(*this); }
   void wake_one();
   void wake_all();
-  bool empty() const { return waiters_.empty(); }
+  bool empty() const { return !first_; }
 
  private:
-  std::deque<std::coroutine_handle<>> waiters_;
+  void append(Awaiter& waiter);
+  Awaiter* first_ = nullptr;
+  Awaiter* last_ = nullptr;
 };
 
 // Set once, stays set until reset.
@@ -46,6 +61,7 @@ class Event {
   WaitQueue waiters_;
 };
 
+// Permits, handed out in the order of the calls: a late caller does not overtake one that waits.
 class Semaphore {
  public:
   explicit Semaphore(std::size_t count) : count_(count) {}
@@ -115,7 +131,8 @@ class RangeLock {
   bool blocked(const Held& wanted) const;
   void release(std::uint64_t ticket);
   std::uint64_t next_ticket_ = 1;
-  std::list<Held> held_;  // in the order of their calls
+  std::list<Held> held_;   // in the order of their calls
+  std::list<Held> spare_;  // nodes for the next ones
 };
 
 // Runs tasks side by side, waits for all, keeps the first error. Must be joined before it is destroyed.
