@@ -15,9 +15,13 @@
 #include "ops/buffer_pool.h"
 #include "ops/image_sequence.h"
 
-namespace byre::ops {
+namespace byre {
 
 namespace {
+
+using ops::BufferPool;
+using ops::ImageSequence;
+using ops::StatusCursor;
 
 constexpr std::uint64_t sector_bytes = 512;
 constexpr std::uint64_t batch_bytes = 256 << 10;  // small enough that both sides stay in the processor's cache
@@ -192,4 +196,4 @@ Task<std::expected<Comparison, CompareFailure>> compare_disks(Disk& first, Disk&
   co_return co_await comparer.run();
 }
 
-}  // namespace byre::ops
+}  // namespace byre

@@ -3,20 +3,30 @@
 // the order of the guest and the layout does not depend on which read was faster. A window ends when its writes do.
 //
 // Left out: no pipelining within a window; with several windows in flight the disks are busy anyway.
+#include "byre/ops/copy.h"
+
 #include <algorithm>
 #include <cstring>
 
 #include "base/math.h"
 #include "base/text.h"
-#include "byre/ops/convert.h"
 #include "byre/task/sync.h"
 #include "ops/buffer_pool.h"
 #include "ops/copy_plan.h"
 #include "ops/copy_runs.h"
 
-namespace byre::ops {
+namespace byre {
 
 namespace {
+
+using ops::BufferPool;
+using ops::CopyPiece;
+using ops::CopyPlan;
+using ops::CopyPlanRules;
+using ops::CopyRun;
+using ops::CopyRunRules;
+using ops::CopyWindow;
+using ops::ImageSequence;
 
 constexpr std::uint64_t raw_unit_bytes = 4096;
 constexpr std::uint64_t sector_bytes = 512;
@@ -225,4 +235,4 @@ Task<Result<void>> copy_disks(std::vector<Disk*> sources, Disk& target, CopyOpti
   co_return co_await copier.run();
 }
 
-}  // namespace byre::ops
+}  // namespace byre

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "byre/ops/convert.h"
+#include "byre/ops/copy.h"
 #include "ops/image_sequence.h"
 
 namespace byre::ops {

@@ -9,7 +9,7 @@
 #include "byre/base/result.h"
 #include "byre/data/disk.h"
 
-namespace byre::ops {
+namespace byre {
 
 struct CompareOptions {
   bool strict = false;             // sizes and block status must agree too
@@ -42,4 +42,4 @@ struct CompareFailure {
 // Strict mode compares the flags of BlockStatus and whether there is a host offset, not depths and host offsets.
 Task<std::expected<Comparison, CompareFailure>> compare_disks(Disk& first, Disk& second, CompareOptions options);
 
-}  // namespace byre::ops
+}  // namespace byre
