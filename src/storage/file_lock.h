@@ -1,0 +1,21 @@
+// Cooperative locks between the programs of one host that open an image (FORMAT.md Appendix C).
+#pragma once
+
+#include <string>
+
+#include "byre/base/result.h"
+
+namespace byre {
+
+enum class LockIntent {
+  read,         // reads; tolerates readers
+  read_shared,  // reads; tolerates anybody, at its own risk
+  write,        // reads, writes, resizes; tolerates readers that tolerate it
+};
+
+// Takes the byte locks that belong to the intent on an open descriptor; closing the descriptor gives them back. They
+// hold against every other opening of the file, one in the same process included. Fails with ErrorCode::locked if
+// another opener's do not agree. Where the file system has no such locks, it succeeds without any.
+Result<void> lock_image_file(int fd, const std::string& name, LockIntent intent);
+
+}  // namespace byre

@@ -1,0 +1,158 @@
+// What files and block devices of the host have in common; reading and writing come from the subclasses.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "byre/storage/file.h"
+#include "byre/task/sync.h"
+#include "storage/host_call.h"
+
+namespace byre {
+
+// A descriptor with an owner.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Descriptor();
+  int get() const { return fd_; }
+
+ private:
+  int fd_ = -1;
+};
+
+// What open_file() found out.
+struct OpenedFile {
+  Descriptor descriptor;
+  std::string name;
+  FileOptions options;
+  bool device = false;
+  std::uint64_t size_bytes = 0;
+  StorageIdentity identity;
+};
+
+class HostFile : public Storage {
+ public:
+  explicit HostFile(OpenedFile opened);
+
+  Task<Result<void>> flush() override;
+  Task<Result<void>> zero(std::uint64_t offset_bytes, std::uint64_t length_bytes, bool may_unmap) override;
+  Task<Result<void>> punch(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
+  Task<Result<void>> allocate(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
+  Task<Result<void>> resize(std::uint64_t size_bytes) override;
+  std::uint64_t size_bytes() const override { return size_bytes_; }
+  Task<Result<StorageExtent>> extent_at(std::uint64_t offset_bytes) override;
+  std::optional<std::uint64_t> allocated_bytes() const override;
+  bool writable() const override { return opened_.options.writable; }
+  StorageIdentity identity() const override { return opened_.identity; }
+  const std::string& name() const override { return opened_.name; }
+
+ protected:
+  // Notes that a call may extend the file, so that no truncation cuts off what it writes. Once it is done, say so.
+  class Growth {
+   public:
+    Growth(HostFile& file, std::uint64_t end_bytes);
+    Growth(const Growth&) = delete;
+    Growth& operator=(const Growth&) = delete;
+    ~Growth();
+    // The call succeeded: the size is at least its end.
+    void done() { succeeded_ = true; }
+
+   private:
+    HostFile& file_;
+    const std::uint64_t end_bytes_;
+    const bool grows_;
+    bool succeeded_ = false;
+  };
+
+  int fd() const { return opened_.descriptor.get(); }
+  bool device() const { return opened_.device; }
+  bool durable_at_once() const;  // every change is made durable before it is reported
+  // "<name>: <verb> of <length> bytes at <offset>: <what errno says>".
+  Error failure(std::int64_t negative_errno, std::string_view verb, std::uint64_t offset_bytes,
+                std::uint64_t length_bytes) const;
+  Result<void> check_change(std::uint64_t offset_bytes, std::uint64_t length_bytes) const;
+  // Does the whole transfer away from the loop, with as many calls as it takes. Returns what was not transferred,
+  // above 0 only at the end of the file (reading).
+  Task<Result<std::uint64_t>> read_rest(std::uint64_t offset_bytes, TransferVectors& to);
+  Task<Result<void>> write_rest(std::uint64_t offset_bytes, TransferVectors& from);
+  Task<Result<void>> sync_if_durable_at_once();
+
+  // zero() without its fallback of writing zeros. False: the system cannot do it, nothing was changed but the size.
+  Task<Result<bool>> zero_by_system(std::uint64_t offset_bytes, std::uint64_t length_bytes, bool may_unmap);
+  Task<Result<void>> write_zeros(std::uint64_t offset_bytes, std::uint64_t length_bytes);
+  // Makes the file at least that long. At once, in the calling thread: only so can it not cut off a later write.
+  Result<void> grow(std::uint64_t end_bytes);
+  // Sets the size exactly, in a thread; nothing that grows the file may be under way.
+  Task<Result<void>> truncate(std::uint64_t size_bytes);
+
+ private:
+  Task<std::int64_t> fallocate(int mode, std::uint64_t offset_bytes, std::uint64_t length_bytes);
+  Task<Result<void>> allocate_by_writing(std::uint64_t offset_bytes, std::uint64_t end_bytes);
+  void refresh_size();
+
+  const OpenedFile opened_;
+  std::uint64_t size_bytes_;
+  std::uint64_t growing_end_bytes_ = 0;  // of the calls under way that may extend the file
+  std::size_t growing_ = 0;
+  int sync_errno_ = 0;  // of the first flush that failed
+  bool can_punch_ = true;
+  bool can_zero_ = true;
+};
+
+// Through the page cache.
+class BufferedFile final : public HostFile {
+ public:
+  using HostFile::HostFile;
+  Task<Result<std::size_t>> read(std::uint64_t offset_bytes, Bytes target) override;
+  Task<Result<void>> write(std::uint64_t offset_bytes, std::span<const ConstBytes> parts) override;
+
+ private:
+  std::int64_t read_cached(std::uint64_t offset_bytes, TransferVectors& to);
+  bool write_at_once(std::uint64_t length_bytes);
+  std::int64_t write_cached(std::uint64_t offset_bytes, TransferVectors& from);
+
+  bool can_read_without_waiting_ = true;
+  unsigned writes_to_hand_over_ = 0;  // after one that took long in the loop's thread
+};
+
+// What direct I/O asks of a request. Powers of two, at most 4096.
+struct DirectAlignment {
+  std::uint32_t offset_bytes = 4096;  // of offset and length
+  std::uint32_t memory_bytes = 4096;
+};
+
+// Past the page cache (O_DIRECT).
+class DirectFile final : public HostFile {
+ public:
+  DirectFile(OpenedFile opened, DirectAlignment alignment) : HostFile(std::move(opened)), alignment_(alignment) {}
+  Task<Result<std::size_t>> read(std::uint64_t offset_bytes, Bytes target) override;
+  Task<Result<void>> write(std::uint64_t offset_bytes, std::span<const ConstBytes> parts) override;
+  Task<Result<void>> zero(std::uint64_t offset_bytes, std::uint64_t length_bytes, bool may_unmap) override;
+  Task<Result<void>> punch(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
+  Task<Result<void>> allocate(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
+  Task<Result<void>> resize(std::uint64_t size_bytes) override;
+
+ private:
+  class Bounce;
+  class Gather;
+  bool fits(std::uint64_t offset_bytes, std::span<const ConstBytes> parts) const;
+  bool must_pad(std::uint64_t end_bytes) const;
+  Task<RangeLock::Guard> lock(std::uint64_t begin_bytes, std::uint64_t end_bytes);
+  Task<RangeLock::Guard> lock_for_write(std::uint64_t begin_bytes, std::uint64_t end_bytes);
+  Task<Result<void>> read_block(std::uint64_t offset_bytes, Bytes block);
+  Task<Result<void>> write_bounced(std::uint64_t offset_bytes, std::uint64_t length_bytes, Gather& from);
+  Task<Result<void>> zero_blocks(std::uint64_t begin_bytes, std::uint64_t end_bytes, bool may_unmap);
+
+  const DirectAlignment alignment_;
+  RangeLock locks_;            // in blocks of alignment_.offset_bytes
+  std::vector<Buffer> spare_;  // bounce buffers
+};
+
+}  // namespace byre
