@@ -10,6 +10,7 @@
 #include "meta/allocator.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/math.h"
 #include "base/text.h"
@@ -71,7 +72,7 @@ Outcome<HostRun> Allocator::take_run(Page& page, std::uint64_t first, std::uint6
   }
   const HostOffset at(first << geometry_.cluster_bits);
   if (!fits_within(at.bytes, (end - first) << geometry_.cluster_bits, format::max_host_offset)) {
-    return std::unexpected(Stop::failed(Error(ErrorCode::no_space, "the image file would exceed 2^56 bytes", 28)));
+    return std::unexpected(Stop::failed(Error(ErrorCode::no_space, "the image file would exceed 2^56 bytes", ENOSPC)));
   }
   const bool fresh = at >= host_end_;
   for (std::uint64_t cluster = first; cluster < end; ++cluster) {
@@ -166,8 +167,9 @@ Outcome<void> Allocator::grow_table(std::uint64_t table_index) {
   if (clusters << geometry_.cluster_bits > format::max_refcount_table_bytes) {
     clusters = format::max_refcount_table_bytes >> geometry_.cluster_bits;
     if (table_index + blocks > clusters * per_cluster || ceil_div(blocks + clusters, per_block) > blocks) {
-      return std::unexpected(Stop::failed(Error(
-          ErrorCode::no_space, "the image file cannot grow: its refcount table has reached the limit of 8 MiB", 28)));
+      return std::unexpected(
+          Stop::failed(Error(ErrorCode::no_space,
+                             "the image file cannot grow: its refcount table has reached the limit of 8 MiB", ENOSPC)));
     }
   }
   const std::uint64_t first = table_index * per_block;

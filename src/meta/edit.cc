@@ -5,6 +5,7 @@
 // and unlinking touch pinned pages only.
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 
 #include "base/math.h"
@@ -231,24 +232,32 @@ void Metadata::drop(std::uint64_t cluster, std::uint64_t stamp, bool punch, bool
   }
 }
 
+Outcome<void> Metadata::check_unallocated(GuestOffset cluster) {
+  BYRE_TRY(const MappedExtent extent, lookup(cluster, geometry_.cluster_size_bytes()));
+  if (extent.kind == ClusterKind::unallocated || extent.kind == ClusterKind::zero_plain) return {};
+  return std::unexpected(Stop::failed(
+      Error(ErrorCode::io,
+            fmt::format("guest offset {:#x} is allocated: only unallocated clusters can be written compressed",
+                        cluster.bytes),
+            EIO)));
+}
+
+Outcome<Reservation> Metadata::reserve_unallocated(GuestOffset cluster) {
+  BYRE_CHECK(check_unallocated(cluster));
+  return reserve(cluster, 1);
+}
+
 Outcome<Reservation> Metadata::reserve_compressed(GuestOffset cluster, std::uint64_t payload_bytes) {
+  BYRE_CHECK(check_unallocated(cluster));
   BYRE_CHECK(ensure_tables(cluster, 1));
   Reservation reservation(*this);
   BYRE_CHECK(pin_entries(reservation, cluster, 1));
-  BYRE_TRY(const L2Entry entry, mapping_.decode(pinned_slot(cluster), cluster));
-  if (entry.kind != ClusterKind::unallocated && entry.kind != ClusterKind::zero_plain) {
-    return std::unexpected(Stop::failed(
-        Error(ErrorCode::io,
-              fmt::format("guest offset {:#x} is allocated: only unallocated clusters can be written compressed",
-                          cluster.bytes),
-              5)));
-  }
   BYRE_TRY(const HostOffset at, packer_.place(payload_bytes));
   const auto extent = format::make_compressed_extent(geometry_, at, payload_bytes);
   BYRE_ASSERT(extent.has_value() || extent.error() == format::EntryFault::compressed_offset_too_large);
   if (!extent) {
     return std::unexpected(Stop::failed(
-        Error(ErrorCode::no_space, "the image file is too long for compressed clusters of its cluster size", 28)));
+        Error(ErrorCode::no_space, "the image file is too long for compressed clusters of its cluster size", ENOSPC)));
   }
   reservation.compressed_guest_ = cluster;
   reservation.extent_ = *extent;

@@ -136,13 +136,12 @@ Cut Metadata::begin_cut() {
   cut.table_sectors = table.take_dirty();
   cut.table_moved = allocator_.table_moved();
   allocator_.set_table_moved(false);
-  // A moved table is not reachable before the header says so: it is content, like a new block.
-  append_sectors(cut.table_moved ? cut.counts : cut.table, table, cut.table_sectors);
+  append_sectors(cut.table, table, cut.table_sectors);
   if (cut.table_moved) {
     std::byte pointer[12];
     store_be64(pointer, table.offset().bytes);
     store_be32(pointer + 8, allocator_.table_clusters());
-    append_write(cut.table, HostOffset(format::header_field::refcount_table), pointer);
+    append_write(cut.pointer, HostOffset(format::header_field::refcount_table), pointer);
   }
   cut.l1_sectors = mapping_.l1().take_dirty();
   append_sectors(cut.roots, mapping_.l1(), cut.l1_sectors);

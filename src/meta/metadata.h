@@ -81,6 +81,9 @@ class Metadata {
   Outcome<Reservation> reserve(GuestOffset first, std::uint64_t clusters);
   static constexpr std::uint64_t max_reserved_clusters = 4096;
 
+  // Reserves one cluster for a guest cluster that must be unallocated or plain zero.
+  Outcome<Reservation> reserve_unallocated(GuestOffset cluster);
+
   // Reserves `payload_bytes` (below the cluster size) for one guest cluster that must be unallocated or plain zero.
   Outcome<Reservation> reserve_compressed(GuestOffset cluster, std::uint64_t payload_bytes);
 
@@ -121,6 +124,7 @@ class Metadata {
   Outcome<void> pin_table_pages(HostOffset table, std::vector<PagePin>& pins);
   void new_table(HostOffset table, HostOffset copy_from);
   Outcome<std::uint64_t> pin_entries(Reservation& reservation, GuestOffset at, std::uint64_t clusters);
+  Outcome<void> check_unallocated(GuestOffset cluster);
   Outcome<void> check_replaceable(const format::L2Entry& entry, GuestOffset at);
   Outcome<std::uint64_t> place_run(Reservation& reservation, GuestOffset at, std::uint64_t clusters);
   Outcome<std::optional<HostOffset>> reusable(GuestOffset at);

@@ -1,7 +1,8 @@
 // A cut: all that was dirty at one moment, copied, in the stages in which it must reach the file (docs/ordering.md).
 //
-//   counts    refcount pages, new refcount blocks, a moved refcount table     sync (guest data is synced with it)
-//   table     refcount table entries, the header's pointer to a moved table   sync, only if there are any
+//   counts    refcount pages, new refcount blocks                              sync (guest data is synced with it)
+//   table     refcount table entries                                          sync, only if there are any
+//   pointer   the header's pointer to a moved refcount table                  sync, only if it moved
 //   links     L2 pages                                                        sync, only if there are any
 //   roots     L1 entries                                                      sync, only if there are any
 //
@@ -22,9 +23,9 @@ struct CutWrite {
 };
 
 struct Cut {
-  std::vector<CutWrite> counts, table, links, roots;
+  std::vector<CutWrite> counts, table, pointer, links, roots;
 
-  bool empty() const { return counts.empty() && table.empty() && links.empty() && roots.empty(); }
+  bool empty() const { return counts.empty() && table.empty() && pointer.empty() && links.empty() && roots.empty(); }
 
   // What Metadata::finish_cut() needs to know.
   std::vector<HostOffset> pages;

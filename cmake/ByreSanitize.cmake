@@ -1,0 +1,12 @@
+# Turns BYRE_SANITIZE into flags for everything that is built here. A finding ends the program: tests must fail.
+if(BYRE_SANITIZE STREQUAL "address")
+  set(sanitize_flags -fsanitize=address,undefined -fno-sanitize-recover=all)
+elseif(BYRE_SANITIZE STREQUAL "thread")
+  set(sanitize_flags -fsanitize=thread)
+elseif(NOT BYRE_SANITIZE STREQUAL "")
+  message(FATAL_ERROR "BYRE_SANITIZE is \"${BYRE_SANITIZE}\"; it may be address, thread or empty")
+endif()
+if(BYRE_SANITIZE)
+  add_compile_options(${sanitize_flags} -fno-omit-frame-pointer)
+  add_link_options(${sanitize_flags})
+endif()

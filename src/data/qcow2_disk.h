@@ -1,0 +1,138 @@
+// A qcow2 image as a disk: the coroutines of the request path. What is decided lives in meta/; here is what waits.
+//
+// A read: lease, lookup (load pages that miss, ask again), read the extents from the file, the backing disk or a
+// compressed payload. A write in place: lease, write target, one write. A write that allocates: lock the clusters,
+// reserve, write data with what surrounds it, commit. A flush: take a cut and write it in its stages.
+#pragma once
+
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "byre/data/disk.h"
+#include "byre/task/sync.h"
+#include "format/header.h"
+#include "meta/metadata.h"
+
+namespace byre {
+
+class Qcow2Disk final : public Disk {
+ public:
+  struct Parts {
+    std::unique_ptr<Storage> storage;
+    std::unique_ptr<Disk> backing;  // null if the image names none, or none is to be followed
+    std::unique_ptr<meta::Metadata> metadata;
+    format::Header header;
+    std::uint64_t size_bytes = 0;  // of the disk, or of the snapshot that is read
+    bool writable = false;
+    bool discard = true;
+    LogSink log;
+  };
+  explicit Qcow2Disk(Parts parts);
+  ~Qcow2Disk() override;
+
+  std::uint64_t size_bytes() const override { return size_bytes_; }
+  Task<Result<void>> read(std::uint64_t offset_bytes, Bytes target) override;
+  Task<Result<void>> write(std::uint64_t offset_bytes, ConstBytes data) override;
+  Task<Result<void>> write_zeroes(std::uint64_t offset_bytes, std::uint64_t length_bytes, ZeroMode mode) override;
+  Task<Result<void>> discard(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
+  Task<Result<void>> write_compressed(std::uint64_t offset_bytes, ConstBytes data) override;
+  Task<Result<void>> flush() override;
+  Task<Result<BlockStatus>> status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
+  Task<Result<BlockStatus>> layer_status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
+  Task<Result<void>> close() override;
+  std::string_view format() const override { return "qcow2"; }
+  bool writable() const override { return writable_; }
+  Storage& storage() override { return *storage_; }
+  Disk* backing() override { return backing_.get(); }
+  std::uint64_t cluster_size_bytes() const override { return geometry_.cluster_size_bytes(); }
+
+  const format::Header& header() const { return header_; }
+  // For tests: the state behind the disk.
+  meta::Metadata& metadata() { return *metadata_; }
+
+ private:
+  struct Stretch;
+  struct Filling;
+
+  // Pages (qcow2_pages.cc).
+  Task<Result<void>> resolve(meta::Stop stop);
+  Task<Result<void>> load_pages(meta::PageRequest request);
+  Task<Result<void>> read_pages(HostOffset at, meta::PageKind kind, std::uint64_t count);
+  template <class Decide>
+  auto decide(Decide function) -> Task<Result<typename decltype(function())::value_type>>;
+
+  // Reading (qcow2_read.cc).
+  Task<Result<void>> read_extent(meta::MappedExtent extent, Bytes target);
+  Task<Result<void>> read_zeros(Bytes target);
+  Task<Result<void>> read_host(HostOffset at, Bytes target);
+  Result<void> check_backing_open(std::uint64_t offset_bytes) const;
+  Task<Result<void>> read_backing(GuestOffset at, Bytes target);
+  Task<Result<void>> read_compressed(meta::MappedExtent extent, Bytes target);
+
+  // Writing (qcow2_write.cc).
+  Task<Result<void>> prepare_change();
+  Task<Result<void>> clear_autoclear_features();
+  Task<Result<std::uint64_t>> write_allocating(GuestOffset at, ConstBytes data);
+  Task<Result<std::uint64_t>> length_to_allocate(GuestOffset at, std::uint64_t max_length_bytes);
+  Task<Result<void>> write_reserved(const meta::Reservation& reservation, GuestOffset at, ConstBytes data);
+  Task<Result<void>> write_stretch(Stretch stretch, GuestOffset at, ConstBytes data);
+  Task<Result<void>> write_payload(GuestOffset at, ConstBytes payload, ConstBytes data);
+  Task<Result<Filling>> filling(GuestOffset from, GuestOffset to, bool fresh);
+
+  // Zeroing and discarding (qcow2_clear.cc).
+  Task<Result<void>> clear_clusters(GuestOffset first, std::uint64_t clusters, meta::Clear mode);
+  Task<Result<void>> zero_part(GuestOffset at, std::uint64_t length_bytes, meta::Clear mode);
+  Task<Result<void>> write_zero_data(GuestOffset at, std::uint64_t length_bytes);
+
+  // Write-back (qcow2_flush.cc).
+  Task<Result<void>> write_back();
+  Task<Result<void>> write_cut(const meta::Cut& cut);
+  Task<Result<void>> write_stage(const std::vector<meta::CutWrite>& writes);
+  Task<Result<void>> release();
+  Task<Result<void>> mark_corrupt(Error error);
+  Result<void> check_running() const;
+
+  std::uint64_t disk_clusters() const { return geometry_.clusters_for(size_bytes_); }
+
+  std::unique_ptr<Storage> storage_;
+  std::unique_ptr<Disk> backing_;
+  std::unique_ptr<meta::Metadata> metadata_;
+  format::Header header_;
+  const format::Geometry geometry_;
+  const std::uint64_t size_bytes_;
+  const bool discard_;
+  const bool writable_;
+  LogSink log_;
+
+  RangeLock range_lock_;  // guest bytes whose mapping is being changed
+  std::set<std::uint64_t> loading_;
+  WaitQueue loaded_;
+
+  bool autoclear_done_ = false;
+  bool closed_ = false;
+  std::optional<Error> stopped_;  // the image was found damaged: no change any more
+  bool write_back_running_ = false;
+  std::uint64_t write_backs_begun_ = 0;
+  std::uint64_t write_backs_ended_ = 0;
+  Result<void> last_write_back_;
+  WaitQueue write_back_ended_;
+};
+
+// Repeats a decision until it no longer misses pages.
+template <class Decide>
+auto Qcow2Disk::decide(Decide function) -> Task<Result<typename decltype(function())::value_type>> {
+  for (;;) {
+    auto outcome = function();
+    if (outcome) {
+      if constexpr (std::is_void_v<typename decltype(function())::value_type>) {
+        co_return Result<void>{};
+      } else {
+        co_return std::move(*outcome);
+      }
+    }
+    BYRE_CO_CHECK(co_await resolve(std::move(outcome).error()));
+  }
+}
+
+}  // namespace byre

@@ -1,0 +1,140 @@
+// Write-back: one pipeline at a time. A flush that arrives while one runs waits for the next, which begins after it and
+// so covers what completed before it; flushes that wait share that one.
+//
+// Each stage is durable before the next begins (docs/ordering.md). If one fails, everything of the cut is dirty again
+// and nothing that it unlinked is given back; the next pipeline writes it anew.
+
+#include <algorithm>
+
+#include "base/endian.h"
+#include "base/text.h"
+#include "data/qcow2_disk.h"
+
+namespace byre {
+namespace {
+constexpr std::size_t writes_in_flight = 16;
+}
+
+Qcow2Disk::Qcow2Disk(Parts parts)
+    : storage_(std::move(parts.storage)),
+      backing_(std::move(parts.backing)),
+      metadata_(std::move(parts.metadata)),
+      header_(std::move(parts.header)),
+      geometry_(metadata_->geometry()),
+      size_bytes_(parts.size_bytes),
+      discard_(parts.discard),
+      writable_(parts.writable),
+      log_(std::move(parts.log)) {}
+
+Qcow2Disk::~Qcow2Disk() = default;
+
+Task<Result<void>> Qcow2Disk::flush() {
+  if (!writable()) co_return Result<void>{};
+  BYRE_CO_CHECK(check_running());
+  const std::uint64_t wanted = write_backs_begun_ + 1;
+  while (write_backs_ended_ < wanted) {
+    if (write_back_running_) {
+      co_await write_back_ended_.wait();
+      continue;
+    }
+    write_back_running_ = true;
+    const std::uint64_t number = ++write_backs_begun_;
+    last_write_back_ = co_await write_back();
+    write_backs_ended_ = number;
+    write_back_running_ = false;
+    write_back_ended_.wake_all();
+  }
+  co_return last_write_back_;
+}
+
+Task<Result<void>> Qcow2Disk::write_back() {
+  // What has become quiet since belongs to this cut. Where its pages cannot be read it stays for later: a leak at
+  // worst.
+  const Result<void> before = co_await release();
+  if (!before && stopped_) co_return before;
+  const meta::Cut cut = metadata_->begin_cut();
+  auto written = co_await write_cut(cut);
+  metadata_->finish_cut(cut, written.has_value());
+  if (!written) {
+    co_return std::unexpected(std::move(written).error().with_context("flush"));
+  }
+  const Result<void> after = co_await release();
+  if (!after && stopped_) co_return after;
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Disk::write_cut(const meta::Cut& cut) {
+  BYRE_CO_CHECK(co_await write_stage(cut.counts));
+  BYRE_CO_CHECK(co_await storage_->flush());  // with the guest data that the links refer to (O-1, O-4, O-8)
+  for (const auto* stage : {&cut.table, &cut.pointer, &cut.links, &cut.roots}) {
+    if (stage->empty()) continue;
+    BYRE_CO_CHECK(check_running());
+    BYRE_CO_CHECK(co_await write_stage(*stage));
+    BYRE_CO_CHECK(co_await storage_->flush());
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Disk::write_stage(const std::vector<meta::CutWrite>& writes) {
+  if (writes.size() == 1) {
+    co_return co_await write_bytes(*storage_, writes[0].at.bytes, writes[0].bytes);
+  }
+  TaskGroup group;
+  for (const meta::CutWrite& write : writes) {
+    co_await group.wait_below(writes_in_flight - 1);
+    group.start(write_bytes(*storage_, write.at.bytes, write.bytes));
+  }
+  co_return co_await group.join();
+}
+
+Task<Result<void>> Qcow2Disk::release() {
+  for (;;) {
+    BYRE_CO_TRY(std::optional<meta::HostRun> run, co_await decide([this] { return metadata_->release_quiet(); }));
+    if (metadata_->damage()) BYRE_CO_CHECK(co_await mark_corrupt(*metadata_->damage()));
+    if (!run) co_return Result<void>{};
+    const std::uint64_t length = run->clusters << geometry_.cluster_bits;
+    // Best effort: a cluster that cannot be punched is free all the same.
+    const std::uint64_t there = storage_->size_bytes();
+    if (run->at.bytes < there) {
+      [[maybe_unused]] const auto punched =
+          co_await storage_->punch(run->at.bytes, std::min(length, there - run->at.bytes));
+    }
+    meta::HostRun left = *run;
+    BYRE_CO_CHECK(co_await decide([this, &left] { return metadata_->finish_punch(left); }));
+  }
+}
+
+// Stops all changes, and leaves the corrupt bit where the version has one, before the error is returned (O-27).
+Task<Result<void>> Qcow2Disk::mark_corrupt(Error error) {
+  Error reported = std::move(error).with_context(escape_untrusted(storage_->name()));
+  if (!writable() || stopped_) co_return std::unexpected(std::move(reported));
+  stopped_ = reported;
+  if (log_) log_(LogLevel::warning, reported.message() + "; the image is not written any more");
+  if (geometry_.version >= 3) {
+    header_.incompatible_features |= format::incompatible::corrupt;
+    std::byte bits[8];
+    store_be64(bits, header_.incompatible_features);
+    BYRE_CO_CHECK(co_await write_bytes(*storage_, format::header_field::incompatible_features, bits));
+    BYRE_CO_CHECK(co_await storage_->flush());
+  }
+  co_return std::unexpected(std::move(reported));
+}
+
+// Writes until nothing is left to write: a release makes counts dirty once more.
+Task<Result<void>> Qcow2Disk::close() {
+  BYRE_ASSERT(!closed_);
+  closed_ = true;
+  Result<void> result;
+  if (writable() && !stopped_) {
+    do {
+      result = co_await flush();
+    } while (result && metadata_->dirty());
+  }
+  if (backing_) {
+    auto below = co_await backing_->close();
+    if (result && !below) result = std::move(below);
+  }
+  co_return result;
+}
+
+}  // namespace byre

@@ -1,0 +1,69 @@
+#include "data/raw_disk.h"
+
+#include <algorithm>
+
+#include "data/range.h"
+
+namespace byre {
+
+RawDisk::RawDisk(std::unique_ptr<Storage> storage, bool writable, bool discard)
+    : storage_(std::move(storage)),
+      size_bytes_(round_up(storage_->size_bytes(), 512)),
+      writable_(writable),
+      discard_(discard) {}
+
+Task<Result<void>> RawDisk::read(std::uint64_t offset_bytes, Bytes target) {
+  BYRE_CO_CHECK(check_range(*this, offset_bytes, target.size()));
+  co_return co_await read_zero_filled(*storage_, offset_bytes, target);
+}
+
+Task<Result<void>> RawDisk::write(std::uint64_t offset_bytes, ConstBytes data) {
+  BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
+  co_return co_await write_bytes(*storage_, offset_bytes, data);
+}
+
+Task<Result<void>> RawDisk::write_zeroes(std::uint64_t offset_bytes, std::uint64_t length_bytes, ZeroMode mode) {
+  BYRE_CO_CHECK(check_change(*this, offset_bytes, length_bytes));
+  co_return co_await storage_->zero(offset_bytes, length_bytes, mode == ZeroMode::unmap && discard_);
+}
+
+Task<Result<void>> RawDisk::discard(std::uint64_t offset_bytes, std::uint64_t length_bytes) {
+  BYRE_CO_CHECK(check_change(*this, offset_bytes, length_bytes));
+  if (!discard_) co_return Result<void>{};
+  const std::uint64_t end = std::min(offset_bytes + length_bytes, storage_->size_bytes());
+  if (end <= offset_bytes) co_return Result<void>{};
+  co_return co_await storage_->punch(offset_bytes, end - offset_bytes);
+}
+
+Task<Result<void>> RawDisk::write_compressed(std::uint64_t, ConstBytes) {
+  co_return fail(ErrorCode::unsupported, "{}: a raw disk cannot hold compressed data", storage_->name());
+}
+
+Task<Result<BlockStatus>> RawDisk::status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) {
+  return layer_status(offset_bytes, max_length_bytes);
+}
+
+Task<Result<BlockStatus>> RawDisk::layer_status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) {
+  BYRE_CO_CHECK(check_range(*this, offset_bytes, 1));
+  BlockStatus status;
+  status.present = true;
+  if (offset_bytes >= storage_->size_bytes()) {
+    status.length_bytes = size_bytes_ - offset_bytes;
+    status.zero = true;
+  } else {
+    BYRE_CO_TRY(const StorageExtent extent, co_await storage_->extent_at(offset_bytes));
+    status.length_bytes = extent.length_bytes;
+    status.zero = !extent.data;
+    status.data = extent.data;
+  }
+  status.length_bytes = std::min({status.length_bytes, max_length_bytes, size_bytes_ - offset_bytes});
+  status.host_offset_bytes = offset_bytes;
+  co_return status;
+}
+
+Task<Result<void>> RawDisk::close() {
+  if (!writable()) co_return Result<void>{};
+  co_return co_await storage_->flush();
+}
+
+}  // namespace byre

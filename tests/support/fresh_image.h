@@ -1,0 +1,22 @@
+// Fresh images for tests, laid out as FORMAT.md section 2 describes, made from format/ alone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "format/geometry.h"
+#include "format/header.h"
+
+namespace byre::test {
+
+struct FreshImageOptions {
+  format::Geometry geometry;
+  std::uint64_t size_bytes = 1 << 20;
+  std::string backing_name;  // recorded with format "raw"
+  format::CompressionType compression_type = format::CompressionType::deflate;
+};
+
+std::vector<std::byte> fresh_image(const FreshImageOptions& options);
+
+}  // namespace byre::test

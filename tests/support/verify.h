@@ -1,0 +1,24 @@
+// verify(): recomputes the whole state of an image from its tables and compares (FORMAT.md R-CNT, section 22). It
+// shares no code with the engine but the codecs of format/, so an error of the engine cannot hide itself.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "byre/base/buffer.h"
+
+namespace byre::test {
+
+struct Verdict {
+  std::vector<std::string> errors;  // anything that breaks an invariant, but for leaks
+  std::uint64_t leaks = 0;          // clusters whose count is higher than their references
+
+  bool sound() const { return errors.empty(); }  // what a crash may leave
+  bool clean() const { return errors.empty() && leaks == 0; }
+  std::string text() const;
+};
+
+Verdict verify(ConstBytes image);
+
+}  // namespace byre::test
