@@ -8,8 +8,8 @@
 #include "byre/data/disk.h"
 #include "byre/ops/create.h"
 #include "byre/storage/file.h"
+#include "data/reference.h"
 #include "format/limits.h"
-#include "ops/backing_path.h"
 
 namespace byre {
 
@@ -41,7 +41,7 @@ Result<> check_not_in_chain(const std::string& path, Disk* disk) {
 Task<Result<std::uint64_t>> inspect_backing(const std::string& path, const CreateOptions& options) {
   OpenOptions open_options;
   open_options.format = options.backing_format;
-  std::string backing = ops::backing_path(path, *options.backing_file);
+  BYRE_CO_TRY(std::string backing, resolve_reference(path, *options.backing_file));
   BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(std::move(backing), std::move(open_options)));
   const std::uint64_t size_bytes = disk->size_bytes();
   const Result<> separate = check_not_in_chain(path, disk.get());

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/text.h"
+#include "data/reference.h"
 #include "format/geometry.h"
 #include "format/limits.h"
 
@@ -41,12 +42,6 @@ Result<> check_version(const CreateOptions& options) {
   return {};
 }
 
-// A name that other programs would read as a protocol: a colon before the first slash.
-bool looks_like_protocol(const std::string& name) {
-  const std::size_t colon = name.find(':');
-  return colon != std::string::npos && colon < name.find('/');
-}
-
 Result<> check_backing_name(const CreateOptions& options) {
   const std::string& name = *options.backing_file;
   if (name.empty()) return fail(ErrorCode::invalid_argument, "the name of the backing file is empty");
@@ -54,11 +49,7 @@ Result<> check_backing_name(const CreateOptions& options) {
     return fail(ErrorCode::invalid_argument, "the name of the backing file has {} bytes; at most {} can be stored",
                 name.size(), format::max_backing_name_bytes);
   }
-  if (looks_like_protocol(name)) {
-    return fail(ErrorCode::refused,
-                "backing file '{}': only plain file names are followed; './{}' names a file with a colon",
-                escape_untrusted(name), escape_untrusted(name));
-  }
+  BYRE_TRY([[maybe_unused]] const auto path, resolve_reference("", name));
   return {};
 }
 
