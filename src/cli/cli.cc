@@ -36,7 +36,6 @@ Cli::Cli() : app_("Byre: create, inspect, convert and serve qcow2 and raw disk i
   app_.set_help_flag("-h,--help", "Print this help and exit");
   app_.require_subcommand(1);
   app_.footer("'byre help COMMAND' describes one command.");
-  add_help_command();
 }
 
 CLI::App& Cli::add_command(CommandText text, std::function<int()> run) {
@@ -54,7 +53,7 @@ void Cli::add_help_command() {
 
 int Cli::print_help(const std::string& command) const {
   if (command.empty()) {
-    print(app_.help());
+    print(overview_);
     return exit_success;
   }
   const auto entry = entries_.find(command);
@@ -89,14 +88,21 @@ int Cli::report_usage_error(const CLI::ParseError& error) const {
 }
 
 int Cli::run(int argument_count, char** arguments) {
-  if (argument_count > 1 && arguments[1][0] != '-' && !entries_.contains(arguments[1])) {
+  add_help_command();
+  overview_ = app_.help();  // after parsing, CLI11 would give that of the chosen command
+  if (argument_count < 2) {
+    print_error("a command is missing");
+    print_hint("Try 'byre help' for the list of commands.");
+    return exit_failure;
+  }
+  if (arguments[1][0] != '-' && !entries_.contains(arguments[1])) {
     return report_unknown_command(arguments[1]);
   }
   try {
     app_.parse(argument_count, arguments);
   } catch (const CLI::CallForHelp&) {
     const Entry* entry = chosen();
-    print(entry ? entry->app->help("byre") : app_.help());
+    print(entry ? entry->app->help("byre") : overview_);
     return finish_output(exit_success);
   } catch (const CLI::CallForVersion& version) {
     print(std::string(version.what()) + "\n");

@@ -65,6 +65,7 @@ class Cli {
   CLI::App app_;
   std::map<std::string, Entry> entries_;
   std::string help_topic_;
+  std::string overview_;
 };
 
 }  // namespace byre::cli

@@ -66,8 +66,7 @@ CLI::Option* add_output(CLI::App& app, OutputFormat& output) {
 CLI::Option* add_option_lists(CLI::App& app, std::vector<std::string>& texts) {
   return app.add_option("-o,--options", texts, "key=value,... of the format; 'help' lists them (\",,\" is a comma)")
       ->type_name("OPTIONS")
-      ->expected(1)
-      ->take_all();
+      ->allow_extra_args(false);
 }
 
 void add_backing(CLI::App& app, BackingFlags& flags) {
