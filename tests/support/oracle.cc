@@ -43,18 +43,11 @@ bool Oracle::superseded(const Unit& unit, std::uint64_t ended, std::uint64_t by_
   });
 }
 
-void Oracle::flushed(std::uint64_t issued) {
-  durable_time_ = std::max(durable_time_, issued);
-  for (Unit& unit : units_) {
-    if (unit.original && superseded(unit, 0, durable_time_)) unit.original = false;
-    std::erase_if(unit.changes,
-                  [&](std::uint32_t ticket) { return superseded(unit, changes_[ticket].ended, durable_time_); });
-  }
-}
+void Oracle::flushed(std::uint64_t issued) { durable_time_ = std::max(durable_time_, issued); }
 
 bool Oracle::allowed(std::uint64_t unit_index, ConstBytes bytes, std::uint64_t by_time) const {
   const Unit& unit = units_[unit_index];
-  if (unit.original && !superseded(unit, 0, by_time) &&
+  if (!superseded(unit, 0, by_time) &&
       std::ranges::equal(bytes, ConstBytes(original_).subspan(unit_index * unit_bytes, unit_bytes))) {
     return true;
   }
@@ -80,10 +73,9 @@ std::optional<std::uint64_t> Oracle::check_crashed(ConstBytes content) const { r
 
 std::string Oracle::explain(std::uint64_t offset_bytes, ConstBytes content) const {
   const std::uint64_t index = offset_bytes / unit_bytes;
-  std::string text =
-      fmt::format("offset {}: found {:#04x}, last flush at {}; original {:#04x}{};", offset_bytes,
-                  static_cast<unsigned>(content[index * unit_bytes]), durable_time_,
-                  static_cast<unsigned>(original_[index * unit_bytes]), units_[index].original ? "" : " (gone)");
+  std::string text = fmt::format("offset {}: found {:#04x}, last flush at {}; original {:#04x};", offset_bytes,
+                                 static_cast<unsigned>(content[index * unit_bytes]), durable_time_,
+                                 static_cast<unsigned>(original_[index * unit_bytes]));
   for (const std::uint32_t ticket : units_[index].changes) {
     const Change& change = changes_[ticket];
     text += fmt::format(" {:#04x} [{}, {}]", static_cast<unsigned>(change.value), change.issued,

@@ -51,7 +51,6 @@ class Oracle {
   };
   struct Unit {
     std::vector<std::uint32_t> changes;  // by ticket, in the order of issue
-    bool original = true;                // the initial content is still possible after a crash
   };
   bool superseded(const Unit& unit, std::uint64_t ended, std::uint64_t by_time) const;
   bool allowed(std::uint64_t unit, ConstBytes bytes, std::uint64_t by_time) const;
