@@ -133,6 +133,7 @@ class Simulation {
     SimulatedScheduler& schedule = *scheduler;
     SimulatedDiskOptions disk_options;
     disk_options.sector_bytes = random_.one_in(4) && setup_.image.geometry.cluster_bits >= 12 ? 4096 : 512;
+    choose_order(schedule);
     EventLoop loop(std::move(scheduler));
     auto storage = std::make_unique<SimulatedDisk>(schedule, disk_options, image_);
     disk_on_ = storage.get();
@@ -157,6 +158,17 @@ class Simulation {
   SimulationResult fail(std::string text) {
     if (result_.failure.empty()) result_.failure = std::move(text);
     return result_;
+  }
+
+  // Any order; or requests that hang while others come and go, which is how a lease is put to the test.
+  void choose_order(SimulatedScheduler& schedule) {
+    const std::uint64_t policy = random_.below(3);
+    if (policy == 0) return;
+    const std::uint64_t patience = 4u << random_.below(6);
+    schedule.set_chooser([this, policy, patience](std::size_t count) -> std::size_t {
+      if (count == 1 || random_.one_in(patience)) return random_.below(count);
+      return policy == 1 ? count - 1 : 1 + random_.below(count - 1);
+    });
   }
 
   // Runs the first part on memory, and takes the snapshot.
