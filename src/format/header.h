@@ -74,7 +74,7 @@ struct Header {
   std::string backing_name;               // empty: no backing file
   std::uint64_t backing_name_offset = 0;  // as read; encoding places the name anew
 
-  std::optional<std::string> backing_format;
+  std::optional<std::string> backing_format;  // never empty; an empty one on disk is none (H-51)
   std::optional<std::string> data_file_name;  // means something only with incompatible::external_data_file
   std::optional<EncryptionPointer> encryption;
   std::optional<FeatureNameTable> feature_names;

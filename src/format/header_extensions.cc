@@ -26,7 +26,7 @@ Result<> set_string(std::optional<std::string>& member, ConstBytes data, std::st
   if (text.find('\0') != std::string_view::npos) {
     return fail(ErrorCode::corrupt, "the {} '{}' contains a NUL byte", what, escape_untrusted(text));
   }
-  member = text;
+  if (!text.empty()) member = text;
   return {};
 }
 
