@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <optional>
 
 #include "support/simulation.h"
 
@@ -59,6 +61,46 @@ TEST(Simulator, LargeClustersAreSoundToo) {
   options.large = true;
   options.crash_one_in = 10;
   run_until(3'000'000, 1'000, options);
+}
+
+// Fails the n-th I/O of a program for n = 1, 2, ...: the caller hears of it, no crash finds damage, and when the fault
+// is gone everything works again, down to a clean close.
+void fail_every_operation(std::uint64_t seed, FaultPlan plan) {
+  SimulationOptions options;
+  options.seed = seed;
+  options.operations = 8;
+  options.crash_one_in = 8;
+  options.images_per_crash = 2;
+  const SimulationResult whole = simulate(options);
+  ASSERT_EQ(whole.failure, "") << "seed " << seed;
+  for (plan.nth = 1; plan.nth <= whole.operations_on_disk; ++plan.nth) {
+    options.fault = plan;
+    const SimulationResult result = simulate(options);
+    ASSERT_EQ(result.failure, "") << "seed " << seed << ", operation " << plan.nth << ", errno " << plan.errno_value
+                                  << (plan.for_ever ? ", for ever; " : "; ") << repeat_command(seed);
+  }
+}
+
+void fail_programs(FaultPlan plan) {
+  const auto forced = forced_seed();
+  const std::uint64_t first = forced.value_or(4'000'000);
+  const std::uint64_t last = forced ? *forced + 1 : first + 40;
+  for (std::uint64_t seed = first; seed < last; ++seed) {
+    fail_every_operation(seed, plan);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(Faults, EioOnceAtEveryOperation) { fail_programs({.nth = 0, .only = {}, .errno_value = EIO}); }
+TEST(Faults, EioForEverFromEveryOperation) {
+  fail_programs({.nth = 0, .only = {}, .errno_value = EIO, .for_ever = true});
+}
+TEST(Faults, EnospcOnceAtEveryOperation) { fail_programs({.nth = 0, .only = {}, .errno_value = ENOSPC}); }
+TEST(Faults, EnospcForEverFromEveryOperation) {
+  fail_programs({.nth = 0, .only = {}, .errno_value = ENOSPC, .for_ever = true});
+}
+TEST(Faults, ShortTransferAtEveryOperation) {
+  fail_programs({.nth = 0, .only = {}, .for_ever = true, .short_transfer = true});
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <optional>
 
 #include "byre/data/disk.h"
@@ -142,6 +143,7 @@ class Simulation {
     disk_ = disk->get();
     const std::uint64_t before = disk_on_->operation_count();
     disk_on_->set_fault(options_.fault);
+    if (std::getenv("BYRE_SIM_TRACE")) print_trace();
     schedule.set_before_pick([this] { before_pick(); });
     loop.run(run_program());
     result_.faults = disk_on_->fault_count();
@@ -158,6 +160,20 @@ class Simulation {
   SimulationResult fail(std::string text) {
     if (result_.failure.empty()) result_.failure = std::move(text);
     return result_;
+  }
+
+  // BYRE_SIM_TRACE=1 shows every request and every I/O of a seed that is repeated.
+  void print_trace() {
+    const format::Geometry& geometry = setup_.image.geometry;
+    fmt::print("version {}, cluster bits {}, refcount order {}, size {}, backing {}, snapshot {}\n", geometry.version,
+               geometry.cluster_bits, geometry.refcount_order, setup_.image.size_bytes, setup_.backing.size(),
+               snapshot_content_.has_value());
+    trace_ = true;
+    disk_on_->set_trace([](const StorageEvent& event) {
+      fmt::print("  {} #{} {} {:#x}+{:#x}{}\n", event.completed ? "end  " : "begin", event.number,
+                 storage_operation_name(event.operation), event.offset_bytes, event.length_bytes,
+                 event.failed ? " FAILED" : "");
+    });
   }
 
   // Any order; or requests that hang while others come and go, which is how a lease is put to the test.
@@ -223,6 +239,10 @@ class Simulation {
   Task<Result<void>> work() {
     while (next_ < setup_.program.size() && result_.failure.empty()) {
       const Operation operation = setup_.program[next_++];
+      if (trace_) {
+        fmt::print("request {}: kind {}, {:#x}+{:#x}, value {:#04x}\n", next_, static_cast<int>(operation.kind),
+                   operation.offset, operation.length, static_cast<unsigned>(operation.value));
+      }
       if (operation.kind == Kind::read) {
         co_await read_and_check(operation);
       } else if (operation.kind == Kind::flush) {
@@ -286,6 +306,7 @@ class Simulation {
                                             CrashMode::nothing};
       disk_on_->crash_image(random_, modes[i % 4], crash_);
       ++result_.crash_states;
+      if (trace_) fmt::print("crash state {}\n", result_.crash_states);
       examine_crash(fmt::format("crash state {} ({})", result_.crash_states, i % 4));
     }
   }
@@ -376,6 +397,7 @@ class Simulation {
   SimulatedDisk* disk_on_ = nullptr;
   Disk* disk_ = nullptr;
   std::size_t next_ = 0;
+  bool trace_ = false;
 };
 
 }  // namespace
