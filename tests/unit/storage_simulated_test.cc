@@ -213,6 +213,18 @@ TEST_F(Simulated, AShrinkThatWasNotFlushedMayNotHaveHappened) {
   EXPECT_EQ(crash_states(), States{".a"});
 }
 
+TEST_F(Simulated, AResizeInFlightMayHaveHappened) {
+  make_disk(2);
+  for (const std::uint64_t size : {sector, 3 * sector}) {
+    States states;
+    scheduler_->set_before_pick([&] { states = crash_states(); });
+    ASSERT_TRUE(loop_->run(resize_one(*disk_, size)));
+    scheduler_->set_before_pick(nullptr);
+    EXPECT_EQ(states, size == sector ? (States{"..", "."}) : (States{".", ".00"}));
+    ASSERT_TRUE(loop_->run(disk_->flush()));
+  }
+}
+
 TEST_F(Simulated, AShrinkIntoASectorKeepsEitherVersionOfItsHead) {
   make_disk(1, 'o');
   write_sectors(0, "n");
