@@ -57,6 +57,7 @@ class SimulatedDisk::Operation final : public SimulatedScheduler::Entry {
 
  private:
   bool transfer();
+  std::uint64_t first_transfer_bytes(std::uint64_t count) const;
   std::coroutine_handle<> waiter_;
 };
 
