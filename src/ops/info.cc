@@ -17,6 +17,8 @@ namespace byre {
 
 namespace {
 
+constexpr std::size_t whole_name = 4096;  // the caller's own file names are not cut
+
 std::vector<SnapshotInfo> describe_snapshots(const std::vector<format::Snapshot>& snapshots) {
   std::vector<SnapshotInfo> infos;
   for (const format::Snapshot& snapshot : snapshots) {
@@ -165,20 +167,24 @@ Result<std::unique_ptr<Storage>> open_next(const ImageInfo& above, std::size_t d
     return fail(ErrorCode::refused,
                 "{}: the format of the backing file '{}' is not recorded, and it is not guessed: name it with "
                 "--backing-format",
-                escape_untrusted(above.filename, above.filename.size()), name);
+                escape_untrusted(above.filename, whole_name), name);
   }
   if (depth > options.backing.max_depth) {
     return fail(ErrorCode::refused, "the backing chain is deeper than {} files", options.backing.max_depth);
   }
-  BYRE_TRY(const std::string path, resolve_reference(above.filename, *above.backing_name));
-  return open_reference(path, options.backing, file_options(options));
+  auto path = resolve_reference(above.filename, *above.backing_name);
+  if (!path) {
+    return std::unexpected(std::move(path).error().with_context(escape_untrusted(above.filename, whole_name)));
+  }
+  return open_reference(*path, options.backing, file_options(options));
 }
 
 }  // namespace
 
 Task<Result<ImageInfo>> image_info(Storage& storage, InfoOptions options) {
   auto info = co_await inspect(storage, options);
-  if (!info) co_return std::unexpected(std::move(info).error().with_context(escape_untrusted(storage.name(), 4096)));
+  if (!info)
+    co_return std::unexpected(std::move(info).error().with_context(escape_untrusted(storage.name(), whole_name)));
   co_return info;
 }
 
