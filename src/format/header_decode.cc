@@ -177,7 +177,7 @@ Result<> check_l1_table(const Source& source, const Header& header) {
 // H-11.
 Result<> check_virtual_size(const Source& source, const Header& header) {
   const std::uint64_t needed = header.geometry().required_l1_entries(header.virtual_size_bytes);
-  if (source.stored_size_bytes >= max_virtual_size_bytes + sector_bytes || needed > max_l1_entries) {
+  if (needed > max_l1_entries) {
     return fail(ErrorCode::corrupt, "virtual size {} is more than {}-byte clusters can map", source.stored_size_bytes,
                 header.geometry().cluster_size_bytes());
   }
@@ -197,7 +197,7 @@ Result<> check_encryption(const Source& source, const Header& header) {
   }
   if (!is_luks) return {};
   const EncryptionPointer& area = *header.encryption;
-  if (area.length_bytes < min_luks_area_bytes || area.length_bytes > max_file_offset) {
+  if (area.length_bytes < min_luks_area_bytes) {
     return fail(ErrorCode::corrupt, "the encryption header has {} bytes, it needs at least {}", area.length_bytes,
                 min_luks_area_bytes);
   }
@@ -280,6 +280,8 @@ Result<unsigned> peek_cluster_bits(ConstBytes first_bytes) {
 }
 
 Result<Header> decode_header(ConstBytes file_start, std::uint64_t file_size_bytes, HeaderUse use) {
+  // A file that grew while it was read must not be judged by two lengths.
+  file_start = file_start.first(std::min<std::uint64_t>(file_start.size(), file_size_bytes));
   BYRE_TRY(const unsigned cluster_bits, peek_cluster_bits(file_start));
   const std::uint64_t cluster_bytes = std::min(std::uint64_t{1} << cluster_bits, file_size_bytes);
   if (file_start.size() < cluster_bytes) {

@@ -1,4 +1,5 @@
-// Every limit that a decoder enforces, by name (FORMAT.md section 21). Values are inclusive maxima unless said.
+// Every limit of the format that the engine enforces, by name (FORMAT.md section 21). Values are inclusive maxima
+// unless said.
 #pragma once
 
 #include <cstdint>

@@ -185,8 +185,7 @@ Result<> check_snapshot_l1(const Snapshot& snapshot, const Geometry& geometry, s
 Result<> check_snapshot_disk_size(const Snapshot& snapshot, const Geometry& geometry) {
   if (!snapshot.disk_size_bytes) return {};
   const std::uint64_t size_bytes = *snapshot.disk_size_bytes;
-  if (size_bytes % sector_bytes != 0 || size_bytes > max_virtual_size_bytes ||
-      geometry.required_l1_entries(size_bytes) > max_l1_entries) {
+  if (size_bytes % sector_bytes != 0 || geometry.required_l1_entries(size_bytes) > max_l1_entries) {
     return fail(ErrorCode::corrupt, "{}: disk size {} is not a multiple of {} that an L1 table can map",
                 describe_name(snapshot), size_bytes, sector_bytes);
   }

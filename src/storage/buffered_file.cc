@@ -48,7 +48,7 @@ Task<Result<std::size_t>> BufferedFile::read(std::uint64_t offset_bytes, Bytes t
   const auto cached = static_cast<std::uint64_t>(read_cached(offset_bytes, to));
   to.advance(cached);
   if (to.left_bytes() == 0) co_return wanted;
-  BYRE_CO_TRY(const std::uint64_t missing, co_await read_rest(offset_bytes + cached, to));
+  BYRE_CO_TRY(const std::uint64_t missing, co_await read_rest(offset_bytes + cached, to, 1));
   co_return static_cast<std::size_t>(wanted - missing);
 }
 

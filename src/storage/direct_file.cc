@@ -103,7 +103,7 @@ Task<Result<std::size_t>> DirectFile::read(std::uint64_t offset_bytes, Bytes tar
   const std::array<ConstBytes, 1> parts{target};
   if (fits(offset_bytes, parts)) {
     TransferVectors to(target);
-    BYRE_CO_TRY(const std::uint64_t missing, co_await read_rest(offset_bytes, to));
+    BYRE_CO_TRY(const std::uint64_t missing, co_await read_rest(offset_bytes, to, alignment_.offset_bytes));
     co_return std::min(wanted, static_cast<std::size_t>(target.size() - missing));
   }
   Bounce bounce(*this);
@@ -115,7 +115,7 @@ Task<Result<std::size_t>> DirectFile::read(std::uint64_t offset_bytes, Bytes tar
     const Bytes blocks =
         bounce.bytes().first(static_cast<std::size_t>(std::min<std::uint64_t>(end - begin, bounce_bytes)));
     TransferVectors to(blocks);
-    BYRE_CO_TRY(const std::uint64_t missing, co_await read_rest(begin, to));
+    BYRE_CO_TRY(const std::uint64_t missing, co_await read_rest(begin, to, alignment_.offset_bytes));
     const auto skipped = static_cast<std::size_t>(at - begin);
     const auto got = static_cast<std::size_t>(blocks.size() - missing);
     if (got <= skipped) break;
@@ -132,7 +132,7 @@ Task<Result<void>> DirectFile::read_block(std::uint64_t offset_bytes, Bytes bloc
   std::size_t count = 0;
   if (offset_bytes < size_bytes()) {
     TransferVectors to(block);
-    BYRE_CO_TRY(const std::uint64_t missing, co_await read_rest(offset_bytes, to));
+    BYRE_CO_TRY(const std::uint64_t missing, co_await read_rest(offset_bytes, to, alignment_.offset_bytes));
     count = block.size() - static_cast<std::size_t>(missing);
     count = static_cast<std::size_t>(std::min<std::uint64_t>(count, size_bytes() - offset_bytes));
   }

@@ -80,7 +80,8 @@ void HostFile::refresh_size() {
   if (!device() && ::fstat(fd(), &status) == 0) size_bytes_ = static_cast<std::uint64_t>(status.st_size);
 }
 
-Task<Result<std::uint64_t>> HostFile::read_rest(std::uint64_t offset_bytes, TransferVectors& to) {
+Task<Result<std::uint64_t>> HostFile::read_rest(std::uint64_t offset_bytes, TransferVectors& to,
+                                                std::uint32_t block_bytes) {
   while (to.left_bytes() > 0) {
     HostCall call = HostCall::read(fd(), offset_bytes, to);
     const std::int64_t returned = co_await call;
@@ -89,6 +90,7 @@ Task<Result<std::uint64_t>> HostFile::read_rest(std::uint64_t offset_bytes, Tran
     if (returned == 0) break;
     offset_bytes += static_cast<std::uint64_t>(returned);
     to.advance(static_cast<std::uint64_t>(returned));
+    if (offset_bytes % block_bytes != 0) break;
   }
   co_return to.left_bytes();
 }

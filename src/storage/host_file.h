@@ -79,8 +79,8 @@ class HostFile : public Storage {
                 std::uint64_t length_bytes) const;
   Result<void> check_change(std::uint64_t offset_bytes, std::uint64_t length_bytes) const;
   // Does the whole transfer away from the loop, with as many calls as it takes. Returns what was not transferred,
-  // above 0 only at the end of the file (reading).
-  Task<Result<std::uint64_t>> read_rest(std::uint64_t offset_bytes, TransferVectors& to);
+  // above 0 only at the end of the file (reading). A call that ends inside a block of `block_bytes` met the end.
+  Task<Result<std::uint64_t>> read_rest(std::uint64_t offset_bytes, TransferVectors& to, std::uint32_t block_bytes);
   Task<Result<void>> write_rest(std::uint64_t offset_bytes, TransferVectors& from);
   Task<Result<void>> sync_if_durable_at_once();
 

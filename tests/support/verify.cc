@@ -43,6 +43,14 @@ class Verifier {
     if (verdict_.errors.size() < 20) verdict_.errors.push_back(fmt::format(pattern, std::forward<Args>(args)...));
   }
 
+  void leak(std::uint64_t cluster, std::uint64_t count, std::uint64_t references) {
+    ++verdict_.leaks;
+    if (verdict_.leak_notes.size() < 8) {
+      verdict_.leak_notes.push_back(
+          fmt::format("leak: cluster {} refcount {} references {}", cluster, count, references));
+    }
+  }
+
   bool inside(HostOffset at, std::uint64_t length) const {
     return fits_within(at.bytes, length, references_.size() << geometry_.cluster_bits);
   }
@@ -158,13 +166,13 @@ class Verifier {
       if (count < references_[cluster]) {
         error("host cluster {}: refcount {}, {} references (I-23)", cluster, count, references_[cluster]);
       }
-      if (count > references_[cluster]) ++verdict_.leaks;
+      if (count > references_[cluster]) leak(cluster, count, references_[cluster]);
     }
     for (std::uint64_t i = references_.size() / per_block; i < blocks_.size(); ++i) {
       if (blocks_[i] == 0) continue;
       const std::uint64_t first = std::max<std::uint64_t>(references_.size(), i * per_block);
       for (std::uint64_t cluster = first; cluster < (i + 1) * per_block; ++cluster) {
-        if (count_of(cluster) > 0) ++verdict_.leaks;
+        if (count_of(cluster) > 0) leak(cluster, count_of(cluster), 0);
       }
     }
   }
@@ -180,8 +188,8 @@ class Verifier {
 }  // namespace
 
 std::string Verdict::text() const {
-  return fmt::format("{} leaks, {} errors{}{}", leaks, errors.size(), errors.empty() ? "" : ": ",
-                     fmt::join(errors, "; "));
+  return fmt::format("{} leaks, {} errors: {}; {}", leaks, errors.size(), fmt::join(errors, "; "),
+                     fmt::join(leak_notes, "; "));
 }
 
 Verdict verify(ConstBytes image) { return Verifier(image).run(); }

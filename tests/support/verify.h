@@ -11,8 +11,9 @@
 namespace byre::test {
 
 struct Verdict {
-  std::vector<std::string> errors;  // anything that breaks an invariant, but for leaks
-  std::uint64_t leaks = 0;          // clusters whose count is higher than their references
+  std::vector<std::string> errors;      // anything that breaks an invariant, but for leaks
+  std::vector<std::string> leak_notes;  // the first few
+  std::uint64_t leaks = 0;              // clusters whose count is higher than their references
 
   bool sound() const { return errors.empty(); }  // what a crash may leave
   bool clean() const { return errors.empty() && leaks == 0; }

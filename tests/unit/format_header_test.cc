@@ -115,6 +115,19 @@ TEST(DecodeHeader, ReadsAFileThatEndsInItsFirstClusterOnlyToInspectOrRepair) {
   expect_refused(decode(bytes, HeaderUse::read, 200), ErrorCode::corrupt, "end of the file");
 }
 
+TEST(DecodeHeader, RefusesAFileThatEndsInsideItsHeaderOrBeforeItsBackingName) {
+  std::vector<std::byte> bytes = first_cluster(sample_header(3, 16));
+  bytes.resize(200);
+  patch32(bytes, 100, 208);
+  expect_refused(decode(bytes, HeaderUse::inspect, 200), ErrorCode::corrupt, "after 200 of 208 bytes");
+  patch32(bytes, 100, 112);
+  patch64(bytes, 8, 201);
+  expect_refused(decode(bytes, HeaderUse::inspect, 200), ErrorCode::corrupt, "ends before its backing file");
+  for (const std::uint64_t file_size_bytes : {0u, 7u, 71u, 103u}) {
+    EXPECT_FALSE(decode(bytes, HeaderUse::inspect, file_size_bytes).has_value());
+  }
+}
+
 TEST(DecodeHeader, ReportsAFileThatShrankWhileItWasRead) {
   const std::vector<std::byte> bytes = first_cluster(sample_header(3, 16));
   expect_refused(decode_header(ConstBytes(bytes).first(4096), huge_file_bytes, HeaderUse::read), ErrorCode::io,
@@ -179,7 +192,7 @@ TEST(DecodeHeader, RefusesVirtualSizesThatTheL1TableCannotMap) {
   for (const std::uint64_t size : {(std::uint64_t{1} << 61) + 512, std::uint64_t{1} << 62,
                                    (std::uint64_t{1} << 63) - 512, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
     for (unsigned bits = min_cluster_bits; bits <= max_cluster_bits; ++bits) {
-      expect_always_refused(set64(24, size), ErrorCode::corrupt, "virtual size", bits);
+      expect_always_refused(set64(24, size), ErrorCode::corrupt, "clusters can map", bits);
     }
   }
   const std::uint64_t reach = sample_header(3, 16).geometry().guest_bytes_per_l2();

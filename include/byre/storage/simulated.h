@@ -2,8 +2,8 @@
 // a disk that knows what a crash at any moment may leave behind. Everything is a function of seed and inputs.
 #pragma once
 
+#include <atomic>
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,14 +43,15 @@ class SimulatedScheduler final : public Poller {
   ~SimulatedScheduler() override;
 
   // Replaces the seeded choice: `choose(count)` returns which of `count` pending entries completes next (0 is the one
-  // submitted first). Asked only when nothing else can run, so that all orders can be enumerated. Null: seeded again.
+  // submitted first). Asked only when nothing else can run, so that all orders can be enumerated; the seeded choice now
+  // and then completes something while coroutines are still ready. Null: seeded again.
   void set_chooser(std::function<std::size_t(std::size_t count)> choose) { choose_ = std::move(choose); }
 
   // Called before each pick, with nothing running: the moment to take crash images. Null: none.
   void set_before_pick(std::function<void()> hook) { before_pick_ = std::move(hook); }
 
   bool wait(bool may_block) override;
-  void wake() override { woken_ = true; }
+  void wake() override { woken_.store(true); }
   void offload(std::function<void()> work, std::coroutine_handle<> done) override;
 
   void submit(Entry& entry) { pending_.push_back(&entry); }
@@ -66,8 +67,10 @@ class SimulatedScheduler final : public Poller {
   std::function<std::size_t(std::size_t)> choose_;
   std::function<void()> before_pick_;
   std::vector<Entry*> pending_;  // in the order of their submission
+  std::vector<std::unique_ptr<Offloaded>> offloaded_;
+  std::vector<Offloaded*> spare_offloaded_;
   std::uint64_t picks_ = 0;
-  bool woken_ = false;
+  std::atomic<bool> woken_{false};
 };
 
 enum class StorageOperation { read, write, flush, zero, punch, allocate, resize };
@@ -157,6 +160,8 @@ class SimulatedDisk final : public Storage {
  private:
   class Operation;
   struct State;
+  Task<Result<void>> change(StorageOperation kind, std::uint64_t offset_bytes, std::uint64_t length_bytes,
+                            std::span<const ConstBytes> parts);
   std::unique_ptr<State> state_;
 };
 

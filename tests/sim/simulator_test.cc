@@ -1,0 +1,107 @@
+// The engine under crashes, faults and every order of completion. A failure prints the seed and how to repeat it:
+//   BYRE_SIM_SEED=<seed> build/tests/sim_tests --gtest_filter=<the test>
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <optional>
+
+#include "support/simulation.h"
+
+namespace byre::test {
+namespace {
+
+std::optional<std::uint64_t> forced_seed() {
+  const char* text = std::getenv("BYRE_SIM_SEED");
+  return text ? std::optional(std::strtoull(text, nullptr, 10)) : std::nullopt;
+}
+
+std::string repeat_command(std::uint64_t seed) {
+  const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+  return "repeat with: BYRE_SIM_SEED=" + std::to_string(seed) +
+         " build/tests/sim_tests --gtest_filter=" + info->test_suite_name() + "." + info->name();
+}
+
+// Runs seeds from `first` on until `crash_states` have been examined.
+void run_until(std::uint64_t first, std::uint64_t crash_states, SimulationOptions options) {
+  const auto forced = forced_seed();
+  std::uint64_t examined = 0;
+  std::uint64_t programs = 0;
+  for (std::uint64_t seed = forced.value_or(first); examined < crash_states; ++seed) {
+    options.seed = seed;
+    const SimulationResult result = simulate(options);
+    ASSERT_EQ(result.failure, "") << "seed " << seed << "; " << repeat_command(seed);
+    examined += result.crash_states;
+    ++programs;
+    if (forced) return;
+  }
+  std::printf("%llu crash states of %llu programs\n", static_cast<unsigned long long>(examined),
+              static_cast<unsigned long long>(programs));
+}
+
+TEST(Simulator, EveryCrashPointOfShortProgramsLeavesASoundImage) {
+  SimulationOptions options;
+  options.operations = 6;
+  options.workers = 2;
+  run_until(1'000'000, 30'000, options);
+}
+
+TEST(Simulator, RandomCrashPointsOfLongProgramsLeaveASoundImage) {
+  SimulationOptions options;
+  options.operations = 60;
+  options.workers = 4;
+  options.crash_one_in = 12;
+  run_until(2'000'000, 15'000, options);
+}
+
+TEST(Simulator, LargeClustersAreSoundToo) {
+  SimulationOptions options;
+  options.operations = 8;
+  options.large = true;
+  options.crash_one_in = 10;
+  run_until(3'000'000, 1'000, options);
+}
+
+// Fails the n-th I/O of a program for n = 1, 2, ...: the caller hears of it, no crash finds damage, and when the fault
+// is gone everything works again, down to a clean close.
+void fail_every_operation(std::uint64_t seed, FaultPlan plan) {
+  SimulationOptions options;
+  options.seed = seed;
+  options.operations = 8;
+  options.crash_one_in = 8;
+  options.images_per_crash = 2;
+  const SimulationResult whole = simulate(options);
+  ASSERT_EQ(whole.failure, "") << "seed " << seed;
+  for (plan.nth = 1; plan.nth <= whole.operations_on_disk; ++plan.nth) {
+    options.fault = plan;
+    const SimulationResult result = simulate(options);
+    ASSERT_EQ(result.failure, "") << "seed " << seed << ", operation " << plan.nth << ", errno " << plan.errno_value
+                                  << (plan.for_ever ? ", for ever; " : "; ") << repeat_command(seed);
+  }
+}
+
+void fail_programs(FaultPlan plan) {
+  const auto forced = forced_seed();
+  const std::uint64_t first = forced.value_or(4'000'000);
+  const std::uint64_t last = forced ? *forced + 1 : first + 40;
+  for (std::uint64_t seed = first; seed < last; ++seed) {
+    fail_every_operation(seed, plan);
+    if (testing::Test::HasFatalFailure()) return;
+  }
+}
+
+TEST(Faults, EioOnceAtEveryOperation) { fail_programs({.nth = 0, .only = {}, .errno_value = EIO}); }
+TEST(Faults, EioForEverFromEveryOperation) {
+  fail_programs({.nth = 0, .only = {}, .errno_value = EIO, .for_ever = true});
+}
+TEST(Faults, EnospcOnceAtEveryOperation) { fail_programs({.nth = 0, .only = {}, .errno_value = ENOSPC}); }
+TEST(Faults, EnospcForEverFromEveryOperation) {
+  fail_programs({.nth = 0, .only = {}, .errno_value = ENOSPC, .for_ever = true});
+}
+TEST(Faults, ShortTransferAtEveryOperation) {
+  fail_programs({.nth = 0, .only = {}, .for_ever = true, .short_transfer = true});
+}
+
+}  // namespace
+}  // namespace byre::test

@@ -1,0 +1,35 @@
+// One run of the real engine in the simulator: a random program on a small image, several requests in flight, I/O that
+// completes in a seeded order, crashes at every or at random moments, and the checks after each. Everything follows
+// from the seed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "byre/storage/simulated.h"
+#include "format/geometry.h"
+
+namespace byre::test {
+
+struct SimulationOptions {
+  std::uint64_t seed = 0;
+  unsigned operations = 12;
+  unsigned workers = 3;
+  // A crash is examined before one in so many completions; 1: every one.
+  unsigned crash_one_in = 1;
+  unsigned images_per_crash = 4;
+  FaultPlan fault;     // applied to the program, not to its preparation
+  bool large = false;  // allow clusters above 4 KiB
+};
+
+struct SimulationResult {
+  std::uint64_t crash_states = 0;
+  std::uint64_t picks = 0;
+  std::uint64_t faults = 0;
+  std::uint64_t operations_on_disk = 0;  // I/O of the program, for placing faults
+  std::string failure;                   // empty: nothing found
+};
+
+SimulationResult simulate(const SimulationOptions& options);
+
+}  // namespace byre::test
