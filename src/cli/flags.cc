@@ -63,6 +63,17 @@ CLI::Option* add_output(CLI::App& app, OutputFormat& output) {
   return app.add_option_function<std::string>("--output", parse, "human (default) or json")->type_name("FORMAT");
 }
 
+CLI::Option* add_snapshot(CLI::App& app, std::optional<std::string>& snapshot) {
+  return app.add_option("-l,--snapshot", snapshot, "read this internal snapshot, by id or name")->type_name("SNAPSHOT");
+}
+
+std::optional<std::string> snapshot_name(const std::optional<std::string>& text) {
+  for (const std::string_view prefix : {"snapshot.id=", "snapshot.name="}) {
+    if (text && text->starts_with(prefix)) return text->substr(prefix.size());
+  }
+  return text;
+}
+
 CLI::Option* add_option_lists(CLI::App& app, std::vector<std::string>& texts) {
   return app.add_option("-o,--options", texts, "key=value,... of the format; 'help' lists them (\",,\" is a comma)")
       ->type_name("OPTIONS")

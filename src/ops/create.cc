@@ -179,6 +179,11 @@ Task<Result<void>> extend(Storage& storage, const Layout& layout) {
 
 }  // namespace
 
+Result<> ops::check_plan(const CreateOptions& options) {
+  BYRE_TRY([[maybe_unused]] const Plan plan, make_plan(options));
+  return {};
+}
+
 Task<Result<void>> create_qcow2(Storage& storage, CreateOptions options) {
   BYRE_CO_TRY(const Plan plan, make_plan(options));
   BYRE_CO_CHECK(co_await wipe(storage, plan));

@@ -10,6 +10,7 @@
 #include "byre/storage/file.h"
 #include "data/reference.h"
 #include "format/limits.h"
+#include "ops/create_options.h"
 
 namespace byre {
 
@@ -91,6 +92,7 @@ Task<Result<CreateOptions>> prepare_create(std::string path, CreateOptions optio
   if (!options.size_bytes) {
     co_return fail(ErrorCode::invalid_argument, "the size of the disk is missing: give it behind the file name");
   }
+  if (options.format == "qcow2") BYRE_CO_CHECK(ops::check_plan(options));
   BYRE_CO_CHECK(check_create_options(options));
   options.size_bytes = round_up(*options.size_bytes, format::sector_bytes);
   co_return options;
@@ -110,7 +112,7 @@ Task<Result<void>> create_image(std::string path, CreateOptions options) {
   } else {
     (void)co_await storage->resize(0);
   }
-  co_return std::unexpected(std::move(made).error().with_context(path));
+  co_return made;
 }
 
 }  // namespace byre

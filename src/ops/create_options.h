@@ -21,6 +21,10 @@ struct OptionHelp {
 // What a format understands, in alphabetical order.
 std::vector<OptionHelp> create_option_help(std::string_view format);
 
+// What check_create_options() cannot see: whether tables, header and names of this very image stay within their limits.
+// For qcow2, with a size.
+Result<> check_plan(const CreateOptions& options);
+
 std::string_view preallocation_name(Preallocation mode);
 std::string_view compression_name(Compression type);
 
