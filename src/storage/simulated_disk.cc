@@ -62,10 +62,17 @@ std::coroutine_handle<> SimulatedDisk::Operation::complete() {
   return waiter_;
 }
 
+// Cut between sectors only: a system may stop there, but no disk ever held half an entry.
+std::uint64_t SimulatedDisk::Operation::first_transfer_bytes(std::uint64_t count) const {
+  const std::uint64_t first = 1 + state.scheduler.random().below(count - 1);
+  const std::uint64_t end = round_up(offset_bytes + first, state.options.sector_bytes);
+  return std::min(end - offset_bytes, count);
+}
+
 // Returns false if a part is left for another time.
 bool SimulatedDisk::Operation::transfer() {
   std::uint64_t count = length_bytes - done_bytes;
-  if (cut && done_bytes == 0 && count > 1) count = 1 + state.scheduler.random().below(count - 1);
+  if (cut && done_bytes == 0 && count > 1) count = first_transfer_bytes(count);
   if (kind == StorageOperation::read) {
     state.copy_out(*this, count);
   } else {
@@ -112,7 +119,9 @@ void SimulatedDisk::State::inject_fault(Operation& operation) {
     return;
   }
   operation.errno_value = fault.errno_value;
-  if (operation.kind == StorageOperation::flush && fault.errno_value == EIO) flush_broken = true;
+  if (operation.kind == StorageOperation::flush && fault.errno_value == EIO && options.flush_errors_stick) {
+    flush_broken = true;
+  }
 }
 
 void SimulatedDisk::State::finish(Operation& operation) {

@@ -134,6 +134,7 @@ class Simulation {
     SimulatedScheduler& schedule = *scheduler;
     SimulatedDiskOptions disk_options;
     disk_options.sector_bytes = random_.one_in(4) && setup_.image.geometry.cluster_bits >= 12 ? 4096 : 512;
+    disk_options.flush_errors_stick = false;  // so that what follows a failed flush is put to the test too
     choose_order(schedule);
     EventLoop loop(std::move(scheduler));
     auto storage = std::make_unique<SimulatedDisk>(schedule, disk_options, image_);

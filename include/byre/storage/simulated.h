@@ -89,6 +89,7 @@ struct FaultPlan {
 struct SimulatedDiskOptions {
   std::uint32_t sector_bytes = 512;  // what is never torn: 512 or 4096
   bool writable = true;
+  bool flush_errors_stick = true;            // after one EIO every flush fails, as on a real file
   bool punch_may_do_nothing = false;         // a punch leaves the range as it was, now and then
   std::uint64_t limit_bytes = 256ull << 20;  // growing beyond is ENOSPC
   std::string name = "simulated";
