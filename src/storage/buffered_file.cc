@@ -10,8 +10,8 @@
 // ext4 has no buffered write that does not wait, so that io_uring always hands it to a kernel thread, which serves one
 // write per inode at a time. Small writes are therefore made in the loop's thread: tens of microseconds. Large ones
 // go to the ring, where they overlap with what the loop does next. A small write can also be slow (dirty pages are
-// throttled, part of a page must be read first): after one that was, the next ones are handed over too, so that the
-// loop is held up rarely.
+// throttled, part of a page must be read first): after one that was, the next few are handed over too, so that the
+// loop is held up rarely. They are few since a busy processor looks like a slow write.
 
 #include <sys/uio.h>
 
@@ -26,8 +26,8 @@ namespace byre {
 namespace {
 
 constexpr std::uint64_t small_write_bytes = 64 * 1024;
-constexpr std::chrono::microseconds slow_write(1000);
-constexpr unsigned handed_over_after_slow_write = 256;
+constexpr std::chrono::microseconds slow_write(2000);
+constexpr unsigned handed_over_after_slow_write = 32;
 
 }  // namespace
 

@@ -147,7 +147,7 @@ Result<std::unique_ptr<Storage>> finish_opening(Descriptor descriptor, std::stri
 
 int open_beneath(int directory, const std::string& name, const FileOptions& options) {
   struct open_how how{};
-  how.flags = static_cast<std::uint64_t>(open_flags(options));
+  how.flags = static_cast<unsigned>(open_flags(options));
   how.mode = options.create ? 0644 : 0;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
   int fd = -1;

@@ -30,8 +30,8 @@ struct SizeChange {
 // One operation, from its call to its completion; lives in the calling coroutine's frame.
 class SimulatedDisk::Operation final : public SimulatedScheduler::Entry {
  public:
-  Operation(State& state, StorageOperation kind, std::uint64_t offset_bytes, std::uint64_t length_bytes)
-      : state(state), kind(kind), offset_bytes(offset_bytes), length_bytes(length_bytes) {}
+  Operation(State& disk, StorageOperation operation, std::uint64_t offset, std::uint64_t length)
+      : state(disk), kind(operation), offset_bytes(offset), length_bytes(length) {}
 
   bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> self);

@@ -125,7 +125,9 @@ Task<void> TaskGroup::wait_below(std::size_t limit) {
 
 Task<Result<void>> TaskGroup::join() {
   co_await wait_below(0);
-  co_return std::exchange(first_error_, {});
+  Result<void> first = std::move(first_error_);
+  first_error_ = Result<void>();
+  co_return first;
 }
 
 }  // namespace byre

@@ -40,28 +40,40 @@ void run_until(std::uint64_t first, std::uint64_t crash_states, SimulationOption
               static_cast<unsigned long long>(programs));
 }
 
-TEST(Simulator, EveryCrashPointOfShortProgramsLeavesASoundImage) {
+SimulationOptions short_programs() {
   SimulationOptions options;
   options.operations = 6;
   options.workers = 2;
-  run_until(1'000'000, 30'000, options);
+  return options;
 }
 
-TEST(Simulator, RandomCrashPointsOfLongProgramsLeaveASoundImage) {
+SimulationOptions long_programs() {
   SimulationOptions options;
   options.operations = 60;
   options.workers = 4;
   options.crash_one_in = 12;
-  run_until(2'000'000, 15'000, options);
+  return options;
 }
 
-TEST(Simulator, LargeClustersAreSoundToo) {
+SimulationOptions large_clusters() {
   SimulationOptions options;
   options.operations = 8;
   options.large = true;
   options.crash_one_in = 10;
-  run_until(3'000'000, 1'000, options);
+  return options;
 }
+
+TEST(Simulator, EveryCrashPointOfShortProgramsLeavesASoundImage) { run_until(1'000'000, 40'000, short_programs()); }
+TEST(Simulator, RandomCrashPointsOfLongProgramsLeaveASoundImage) { run_until(2'000'000, 40'000, long_programs()); }
+TEST(Simulator, LargeClustersAreSoundToo) { run_until(3'000'000, 1'500, large_clusters()); }
+
+TEST(NightlySimulator, EveryCrashPointOfShortProgramsLeavesASoundImage) {
+  run_until(10'000'000, 700'000, short_programs());
+}
+TEST(NightlySimulator, RandomCrashPointsOfLongProgramsLeaveASoundImage) {
+  run_until(20'000'000, 700'000, long_programs());
+}
+TEST(NightlySimulator, LargeClustersAreSoundToo) { run_until(30'000'000, 20'000, large_clusters()); }
 
 // Fails the n-th I/O of a program for n = 1, 2, ...: the caller hears of it, no crash finds damage, and when the fault
 // is gone everything works again, down to a clean close.
@@ -81,10 +93,10 @@ void fail_every_operation(std::uint64_t seed, FaultPlan plan) {
   }
 }
 
-void fail_programs(FaultPlan plan) {
+void fail_programs(FaultPlan plan, std::uint64_t programs = 60) {
   const auto forced = forced_seed();
   const std::uint64_t first = forced.value_or(4'000'000);
-  const std::uint64_t last = forced ? *forced + 1 : first + 40;
+  const std::uint64_t last = forced ? *forced + 1 : first + programs;
   for (std::uint64_t seed = first; seed < last; ++seed) {
     fail_every_operation(seed, plan);
     if (testing::Test::HasFatalFailure()) return;
@@ -101,6 +113,15 @@ TEST(Faults, EnospcForEverFromEveryOperation) {
 }
 TEST(Faults, ShortTransferAtEveryOperation) {
   fail_programs({.nth = 0, .only = {}, .for_ever = true, .short_transfer = true});
+}
+
+TEST(NightlyFaults, OnceAndForEverAtEveryOperation) {
+  for (const bool for_ever : {false, true}) {
+    for (const int errno_value : {EIO, ENOSPC}) {
+      fail_programs({.nth = 0, .only = {}, .errno_value = errno_value, .for_ever = for_ever}, 3'000);
+    }
+  }
+  fail_programs({.nth = 0, .only = {}, .for_ever = true, .short_transfer = true}, 3'000);
 }
 
 }  // namespace

@@ -99,7 +99,7 @@ class StorageContract : public testing::TestWithParam<Kind> {
 };
 
 INSTANTIATE_TEST_SUITE_P(, StorageContract, testing::ValuesIn(kinds()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& kind) { return kind.param.name; });
 
 TEST_P(StorageContract, ReadsBackWhatWasWrittenAtAnyAlignment) {
   std::vector<std::byte> model;

@@ -1,11 +1,13 @@
 // Opening, refusing and locking (FORMAT.md Appendix C).
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <fstream>
 
 #include "byre/storage/file.h"
@@ -293,14 +295,27 @@ TEST_F(FileTest, PunchAndZeroGiveSpaceBackOnlyIfAllowed) {
   }
 }
 
-TEST_F(FileTest, AFullFileSizeLimitIsNoSpace) {
+// The file size limit of the process stands for a full disk: EFBIG and ENOSPC take the same way.
+TEST_F(FileTest, AWriteThatFindsNoSpaceIsAnErrorAndLeavesTheSizeAsItReallyIs) {
   auto storage = open_file(path_, writing());
   ASSERT_TRUE(storage);
-  const std::vector<std::byte> bytes(10);
-  const auto result = loop_->run(write_bytes(**storage, (std::uint64_t{1} << 62), bytes));
-  ASSERT_FALSE(result);
-  EXPECT_EQ(result.error().code(), ErrorCode::no_space) << result.error().message();
-  EXPECT_EQ((*storage)->size_bytes(), 7u);
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const auto handler = ::signal(SIGXFSZ, SIG_IGN);
+  rlimit limited = before;
+  limited.rlim_cur = 8192;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &limited), 0);
+  const std::vector<std::byte> bytes(10000, std::byte{1});
+  const auto partial = loop_->run(write_bytes(**storage, 0, bytes));
+  const std::uint64_t size_after_partial = (*storage)->size_bytes();
+  const auto behind = loop_->run(write_bytes(**storage, 10000, bytes));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  ::signal(SIGXFSZ, handler);
+  ASSERT_FALSE(partial);
+  EXPECT_EQ(partial.error().code(), ErrorCode::no_space) << partial.error().message();
+  EXPECT_EQ(size_after_partial, 8192u);
+  ASSERT_FALSE(behind);
+  EXPECT_EQ(behind.error().message(), path_ + ": write of 10000 bytes at 10000: File too large");
 }
 
 TEST(CacheModeName, IsTheOneOfTheCommandLine) {

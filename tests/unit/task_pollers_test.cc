@@ -22,7 +22,7 @@ class Pollers : public testing::TestWithParam<IoMode> {
 };
 
 INSTANTIATE_TEST_SUITE_P(, Pollers, testing::Values(IoMode::uring, IoMode::threads),
-                         [](const auto& info) { return info.param == IoMode::uring ? "uring" : "threads"; });
+                         [](const auto& mode) { return mode.param == IoMode::uring ? "uring" : "threads"; });
 
 Task<void> add_in_pool(std::atomic<int>& sum, std::thread::id loop_thread, int times) {
   for (int i = 0; i < times; ++i) {
