@@ -45,7 +45,8 @@ for below in middle.qcow2 base.qcow2; do
     "$BYRE" convert $options -O qcow2 -B $below -F qcow2 top.qcow2 overlay.qcow2
     same top.qcow2 overlay.qcow2 "overlay of $below, options '$options'"
     clean overlay.qcow2
-    (($(own_bytes overlay.qcow2) < 3000000)) || complain "overlay of $below '$options': $(own_bytes overlay.qcow2) bytes stored"
+    stored=$(own_bytes overlay.qcow2)
+    ((stored < 3000000)) || complain "overlay of $below '$options': $stored bytes stored"
   done
 done
 

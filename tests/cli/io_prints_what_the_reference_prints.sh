@@ -62,7 +62,8 @@ same 'patterns' -c 'write 0 64k' -c 'read -P 0 0 64k' -c 'read -P 0xcd -s 10 -l 
 same 'pattern range' -c 'read -P 0 -s 65536 -l 5 0 64k' -c 'read -P 0 -s 65530 -l 50 0 64k' \
   -c 'read -P 1 -l 100 -s 3 1k 1k' -c 'read -P 1 -l 99999 0 1k' -c 'read -l x -P 7 0 5'
 same 'beyond the end' -c 'read 1M 512' -c 'write 1M 512' -c 'write 1048000 1k' -c 'discard 1M 64k' -c 'readv 0 1M 1M'
-same 'bad words' -c 'read 0' -c 'read' -c 'read a 5' -c 'read 0 b' -c 'read -x 0 5' -c 'read 0 5 6' -c 'foo' -c 'read -P'
+same 'bad words' -c 'read 0' -c 'read' -c 'read a 5' -c 'read 0 b' -c 'read -x 0 5' -c 'read 0 5 6' -c 'foo' \
+  -c 'read -P'
 same 'options anywhere' -c 'write 0 64k -P 5' -c 'read 0 5 -v' -c 'write -qP5 0 5' -c 'read -P5 0 5'
 same 'write rules' -c 'write -z -P 1 0 5' -c 'write -u 0 5' -c 'write -n 0 5' -c 'write -c -z 0 64k' \
   -c 'write -P 256 0 5' -c 'write -P xx 0 5' -c 'write -c -f 0 64k' -c 'write -s no-such-file 0 5'
@@ -74,8 +75,8 @@ same 'quit' -c foo -c quit -c length
 same 'numbers' -c 'read 0x200 0x10' -c 'read 1.5k 0.5k' -c 'read 0 0' -c 'write 0 0' -c 'discard 0 0' -c 'write -z 0 0'
 same 'vectors' -c 'writev -P 7 0 1k 2k' -c 'readv -v 0 5 7' -c 'readv 0' -c 'readv 0 z' -c 'readv -P 7 0 1k 2k' \
   -c 'readv -P 8 0 1k 2k' -c 'writev -P 3 0 3G' -c 'readv 0 1500M 1500M'
-same 'asynchronous' -c 'aio_write -P 3 0 64k' -c aio_flush -c 'aio_read -P 3 -v 0 20' -c aio_flush -c 'aio_write -z 0 1k' \
-  -c aio_flush -c 'aio_read -q 0 5' -c aio_flush -c 'aio_write -z 0 5 5' -c 'aio_write -u 0 5'
+same 'asynchronous' -c 'aio_write -P 3 0 64k' -c aio_flush -c 'aio_read -P 3 -v 0 20' -c aio_flush \
+  -c 'aio_write -z 0 1k' -c aio_flush -c 'aio_read -q 0 5' -c aio_flush -c 'aio_write -z 0 5 5' -c 'aio_write -u 0 5'
 same 'asynchronous mismatch' -c 'aio_read -P 4 0 64k' -c aio_flush
 same 'asynchronous failure' -c 'aio_write 2M 5' -c aio_flush
 same 'many in flight' -c 'aio_write -q -P 1 0 64k' -c 'aio_write -q -P 2 64k 64k' -c 'aio_write -q -P 3 100k 512' \
@@ -85,7 +86,8 @@ same 'discard' -c 'write 0 128k' -c 'discard 0 64k' -c 'discard -q 0 64k' -c 'di
 same 'information' -c 'write 0 192k' -c length -c map -c 'alloc 0' -c 'alloc 0 1M' -c 'alloc 64k 1k' -c info \
   -c 'alloc 0 2M' -c 'alloc 1M' -c 'alloc 2M' -c alloc -c 'alloc x' -c 'alloc 65530 20' -c 'alloc -5'
 same 'sleep' -c 'sleep 1' -c sleep -c 'sleep x' -c 'sleep -5'
-same 'read-only' -r -c 'write 0 5' -c 'discard 0 64k' -c 'flush' -c 'writev 0 5' -c 'aio_write 0 5' -c 'truncate 5' -c write
+same 'read-only' -r -c 'write 0 5' -c 'discard 0 64k' -c 'flush' -c 'writev 0 5' -c 'aio_write 0 5' \
+  -c 'truncate 5' -c write
 same 'open and close' -c close -c length -c close -c 'open disk.img' -c close -c 'open -r disk.img' -c 'write 0 5' \
   -c 'reopen -w' -c 'write 0 5' -c 'reopen -r' -c 'read 0 5' -c 'reopen -r -w' -c open -c 'open disk.img'
 same 'help' -c 'help nonsense'
