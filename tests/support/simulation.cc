@@ -66,6 +66,13 @@ Operation random_operation(const Setup& setup, SimulatedRandom& random, const un
   return operation;
 }
 
+// Few clusters make requests meet; many make more metadata than the smallest cache holds.
+std::uint64_t random_cluster_count(const SimulationOptions& options, SimulatedRandom& random) {
+  if (options.large) return 3 + random.below(6);
+  const std::uint64_t kind = random.below(10);
+  return kind < 5 ? 2 + random.below(12) : kind < 9 ? 2 + random.below(80) : 400 + random.below(800);
+}
+
 Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
   Setup setup;
   format::Geometry& geometry = setup.image.geometry;
@@ -76,10 +83,7 @@ Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
   if (options.crowded) geometry = {3, 9, 6};
   setup.cache_bytes = random.one_in(2) ? 1 : 0;  // the least there can be, or the default
   const std::uint64_t cluster = geometry.cluster_size_bytes();
-  const std::uint64_t clusters = options.large ? 3 + random.below(6)
-                                               : 2 + random.below(random.one_in(3)   ? 80
-                                                                  : random.one_in(8) ? 600
-                                                                                     : 12);
+  const std::uint64_t clusters = random_cluster_count(options, random);
   setup.image.size_bytes = clusters * cluster - (random.one_in(3) ? 512 * random.below(cluster / 512) : 0);
   if (geometry.version == 3 && random.one_in(3)) setup.image.compression_type = format::CompressionType::zstd;
   if (random.one_in(2)) {
@@ -94,7 +98,7 @@ Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
   weights[0] += 2;
   weights[5] += 1;
   setup.snapshot = random.one_in(3) && !options.crowded;
-  for (std::uint64_t i = random.one_in(4) ? 0 : random.below(10); i > 0; --i) {
+  for (std::uint64_t i = random.one_in(4) ? 0 : random.below(clusters >= 400 ? 80 : 10); i > 0; --i) {
     setup.before.push_back(random_operation(setup, random, weights));
   }
   for (unsigned i = 0; i < options.operations; ++i) setup.program.push_back(random_operation(setup, random, weights));
