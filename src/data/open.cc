@@ -127,12 +127,13 @@ std::vector<meta::MetadataRegion> metadata_regions(const format::Header& header,
   return regions;
 }
 
-// Enough for every L2 entry of the disk and the refcounts of as many clusters, at most 32 MiB.
+// Enough for every L2 entry of the disk and the refcounts of as many clusters, at least 1 MiB, at most 32 MiB.
 std::size_t cache_size(const format::Geometry& geometry, std::uint64_t size_bytes, std::uint64_t wanted_bytes) {
+  constexpr std::uint64_t least = 1 << 20;
   constexpr std::uint64_t most = 32 << 20;
   if (wanted_bytes > 0) return wanted_bytes;
   const std::uint64_t clusters = geometry.clusters_for(size_bytes);
-  return std::min(most, clusters * geometry.l2_entry_bytes() + clusters * geometry.refcount_bits() / 8);
+  return std::clamp(clusters * geometry.l2_entry_bytes() + clusters * geometry.refcount_bits() / 8, least, most);
 }
 
 Task<Opened> open_backing(const Storage& image, const format::Header& header, const OpenOptions& options,

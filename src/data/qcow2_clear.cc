@@ -58,7 +58,7 @@ Task<Result<void>> Qcow2Disk::clear_clusters(GuestOffset first, std::uint64_t cl
   while (clusters > 0) {
     if (metadata_->wants_write_back()) BYRE_CO_CHECK(co_await flush());
     // Locked step by step: a huge range must not hold up every other request.
-    const std::uint64_t step = std::min<std::uint64_t>(clusters, meta::Metadata::max_reserved_clusters);
+    const std::uint64_t step = std::min<std::uint64_t>(clusters, metadata_->max_reserved_clusters());
     std::uint64_t done = 0;
     {
       const RangeLock::Guard guard =

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -119,10 +120,13 @@ class Qcow2Disk final : public Disk {
   WaitQueue write_back_ended_;
 };
 
-// Repeats a decision until it no longer misses pages.
+// Repeats a decision until it no longer misses pages. One that loses its pages to others again and again holds all.
 template <class Decide>
 auto Qcow2Disk::decide(Decide function) -> Task<Result<typename decltype(function())::value_type>> {
-  for (;;) {
+  constexpr int rounds_before_holding = 32;
+  std::optional<meta::PageHold> hold;
+  for (int round = 0;; ++round) {
+    if (round == rounds_before_holding) hold.emplace(metadata_->cache());
     auto outcome = function();
     if (outcome) {
       if constexpr (std::is_void_v<typename decltype(function())::value_type>) {

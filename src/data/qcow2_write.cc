@@ -109,7 +109,7 @@ Task<Result<std::uint64_t>> Qcow2Disk::write_allocating(GuestOffset at, ConstByt
   BYRE_CO_CHECK(co_await prepare_change());
   const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
   const GuestOffset first = geometry_.cluster_start(at);
-  const std::uint64_t limit = std::min(largest_allocation_bytes, meta::Metadata::max_reserved_clusters * cluster_size);
+  const std::uint64_t limit = std::min(largest_allocation_bytes, metadata_->max_reserved_clusters() * cluster_size);
   const std::uint64_t most = std::min<std::uint64_t>(data.size(), std::max(limit, cluster_size) - (at - first));
   const RangeLock::Guard guard = co_await range_lock_.lock(first.bytes, round_up(at.bytes + most, cluster_size));
   const meta::Lease lease = metadata_->lease();

@@ -96,7 +96,7 @@ void Metadata::new_table(HostOffset table, HostOffset copy_from) {
 }
 
 Outcome<Reservation> Metadata::reserve(GuestOffset first, std::uint64_t clusters) {
-  BYRE_ASSERT(clusters > 0 && clusters <= max_reserved_clusters);
+  BYRE_ASSERT(clusters > 0 && clusters <= max_reserved_clusters());
   BYRE_CHECK(ensure_tables(first, clusters));
   Reservation reservation(*this);
   for (std::uint64_t done = 0; done < clusters;) {

@@ -16,11 +16,10 @@ namespace {
 
 constexpr std::size_t page_limit_bytes = 4096;
 constexpr std::size_t max_pending_drops = 1 << 16;
-constexpr std::size_t min_cache_bytes = std::size_t{1} << 20;
 
 // Both tables of an L2 copy must fit at once.
 std::size_t cache_capacity(const MetadataParts& parts) {
-  return std::max({parts.cache_size_bytes, min_cache_bytes, 4 * parts.geometry.cluster_size_bytes()});
+  return std::max<std::size_t>(parts.cache_size_bytes, 4 * parts.geometry.cluster_size_bytes());
 }
 
 void append_write(std::vector<CutWrite>& writes, HostOffset at, ConstBytes bytes) {
@@ -110,6 +109,11 @@ Outcome<void> Metadata::check_sole_owner(std::uint64_t cluster, GuestOffset at) 
   return std::unexpected(Stop::corrupted(Error(
       ErrorCode::corrupt, fmt::format("guest offset {:#x} is mapped for writing in place to host cluster {}, which {}",
                                       at.bytes, cluster, what))));
+}
+
+// A reservation pins an L2 entry and a refcount for each cluster: a quarter of the cache at most.
+std::uint64_t Metadata::max_reserved_clusters() const {
+  return std::clamp<std::uint64_t>(cache_.capacity_bytes() / 64, 1, 4096);
 }
 
 bool Metadata::wants_write_back() const {

@@ -76,10 +76,10 @@ class Metadata {
   // The count behind COPIED is verified, and that no metadata lies there (H-23, H-24).
   Outcome<WriteTarget> write_target(GuestOffset at, std::uint64_t max_length_bytes);
 
-  // Reserves host clusters for whole guest clusters, `first` cluster-aligned, `clusters` at most max_reserved_clusters.
-  // The caller holds the guest range exclusively until the reservation ends.
+  // Reserves host clusters for whole guest clusters, `first` cluster-aligned, `clusters` at most
+  // max_reserved_clusters(). The caller holds the guest range exclusively until the reservation ends.
   Outcome<Reservation> reserve(GuestOffset first, std::uint64_t clusters);
-  static constexpr std::uint64_t max_reserved_clusters = 4096;
+  std::uint64_t max_reserved_clusters() const;
 
   // Reserves one cluster for a guest cluster that must be unallocated or plain zero.
   Outcome<Reservation> reserve_unallocated(GuestOffset cluster);
@@ -97,6 +97,7 @@ class Metadata {
   bool present(HostOffset at) { return cache_.find(at) != nullptr; }
   void page_loaded(HostOffset at, PageKind kind, ConstBytes bytes);
   std::size_t page_size_bytes() const { return cache_.page_size_bytes(); }
+  PageCache& cache() { return cache_; }
 
   // Write-back. One cut at a time; finish_cut() with durable false leaves everything to the next cut.
   bool wants_write_back() const;

@@ -11,6 +11,9 @@
 
 namespace byre::meta {
 
+PageHold::PageHold(PageCache& cache) : cache_(cache) { ++cache_.holds_; }
+PageHold::~PageHold() { --cache_.holds_; }
+
 PageCache::PageCache(std::size_t page_size_bytes, std::size_t capacity_bytes)
     : page_size_(page_size_bytes), capacity_(std::max<std::size_t>(capacity_bytes / page_size_bytes, 8)) {}
 
@@ -36,6 +39,7 @@ Page& PageCache::insert(HostOffset at, PageKind kind) {
 }
 
 void PageCache::make_room() {
+  if (holds_ > 0) return;
   auto candidate = uses_.end();
   for (int tries = 0; pages_.size() >= capacity_ && tries < 64 && candidate != uses_.begin(); ++tries) {
     --candidate;

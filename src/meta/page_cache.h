@@ -42,6 +42,20 @@ class PagePin {
   Page* page_;
 };
 
+class PageCache;
+
+// While one exists nothing is evicted: a decision that keeps losing pages to other requests gets through.
+class PageHold {
+ public:
+  explicit PageHold(PageCache& cache);
+  PageHold(const PageHold&) = delete;
+  PageHold& operator=(const PageHold&) = delete;
+  ~PageHold();
+
+ private:
+  PageCache& cache_;
+};
+
 class PageCache {
  public:
   PageCache(std::size_t page_size_bytes, std::size_t capacity_bytes);
@@ -70,11 +84,13 @@ class PageCache {
   std::size_t size_bytes() const { return pages_.size() * page_size_; }
 
  private:
+  friend class PageHold;
   void make_room();
   void remove(Page& page);
 
   std::size_t page_size_;
   std::size_t capacity_;  // in pages
+  std::size_t holds_ = 0;
   std::unordered_map<std::uint64_t, Page> pages_;
   std::list<Page*> uses_;  // most recent first
   std::vector<Page*> dirty_;

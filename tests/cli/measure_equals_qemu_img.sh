@@ -39,7 +39,8 @@ qemu-io -c 'write 100M 1M' overlay > /dev/null
 same -O qcow2 overlay
 
 # JSON holds the same numbers.
-[[ $("$BYRE" measure --output=json -O qcow2 --size 1G | tr -d ' \n') == '{"required":393216,"fully-allocated":1074135040}' ]]
+json=$("$BYRE" measure --output=json -O qcow2 --size 1G | tr -d ' \n')
+[[ $json == '{"required":393216,"fully-allocated":1074135040}' ]]
 for wrong in "--size 1G image" "" "-O qcow2 -l saved --size 1G" "-O qcow2 -o size=1G --size 1G" "-O vmdk --size 1G"; do
   # shellcheck disable=SC2086
   if "$BYRE" measure $wrong > /dev/null 2>&1; then echo "accepted: measure $wrong" && exit 1; fi

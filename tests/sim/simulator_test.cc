@@ -63,10 +63,22 @@ SimulationOptions large_clusters() {
   return options;
 }
 
+SimulationOptions crowded_images() {
+  SimulationOptions options;
+  options.operations = 30;
+  options.workers = 3;
+  options.crash_one_in = 8;
+  options.crowded = true;
+  return options;
+}
+
 TEST(Simulator, EveryCrashPointOfShortProgramsLeavesASoundImage) { run_until(1'000'000, 40'000, short_programs()); }
 TEST(Simulator, RandomCrashPointsOfLongProgramsLeaveASoundImage) { run_until(2'000'000, 40'000, long_programs()); }
 TEST(Simulator, LargeClustersAreSoundToo) { run_until(3'000'000, 1'500, large_clusters()); }
 
+TEST(Simulator, RefcountTablesThatMustGrowAreSoundToo) { run_until(5'000'000, 1'500, crowded_images()); }
+
+TEST(NightlySimulator, RefcountTablesThatMustGrowAreSoundToo) { run_until(50'000'000, 20'000, crowded_images()); }
 TEST(NightlySimulator, EveryCrashPointOfShortProgramsLeavesASoundImage) {
   run_until(10'000'000, 700'000, short_programs());
 }

@@ -48,4 +48,22 @@ std::vector<std::byte> fresh_image(const FreshImageOptions& options) {
   return image;
 }
 
+void crowd(std::vector<std::byte>& image, std::uint64_t free_clusters) {
+  const format::Geometry geometry{3, 9, 6};
+  const std::uint64_t blocks = geometry.refcount_table_entries_per_cluster();
+  const std::uint64_t per_block = geometry.refcounts_per_block();
+  const std::uint64_t taken = blocks * per_block - free_clusters;
+  image.resize(taken << geometry.cluster_bits);
+  for (std::uint64_t i = 0; i < blocks; ++i) {
+    const HostOffset block = geometry.host_cluster(i == 0 ? 2 : i * per_block);
+    if (block.bytes >= image.size()) image.resize(block.bytes + geometry.cluster_size_bytes());
+    store_be64(image.data() + geometry.cluster_size_bytes() + i * 8, format::encode_refcount_table_entry(block));
+    for (std::uint64_t j = 0; j < per_block; ++j) {
+      const bool own = geometry.host_cluster(i * per_block + j) == block;
+      const std::uint64_t count = own || i * per_block + j < taken ? 1 : 0;
+      format::store_refcount(image.data() + block.bytes, geometry.refcount_order, j, count);
+    }
+  }
+}
+
 }  // namespace byre::test

@@ -18,8 +18,9 @@ struct SimulationOptions {
   // A crash is examined before one in so many completions; 1: every one.
   unsigned crash_one_in = 1;
   unsigned images_per_crash = 4;
-  FaultPlan fault;     // applied to the program, not to its preparation
-  bool large = false;  // allow clusters above 4 KiB
+  FaultPlan fault;       // applied to the program, not to its preparation
+  bool large = false;    // allow clusters above 4 KiB
+  bool crowded = false;  // nearly all that the refcount table can count is taken, so that it must grow
 };
 
 struct SimulationResult {

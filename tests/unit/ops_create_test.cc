@@ -191,7 +191,7 @@ TEST(CreateCrashTest, LeavesNoImageOrTheWholeOne) {
   EXPECT_GT(ruins, 0u);
 }
 
-TEST(CreateFaultTest, EveryFailingOperationFailsTheCallAndLeavesNoImage) {
+TEST(CreateFaultTest, EveryFailingOperationFailsTheCall) {
   CreateOptions options = of_size(mebibyte);
   options.cluster_size_bytes = 4096;
   options.preallocation = Preallocation::falloc;
