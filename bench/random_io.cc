@@ -1,0 +1,79 @@
+// random_io IMAGE read|write DEPTH COUNT: 4 KiB requests at strided offsets through the library, several in flight, as
+// `qemu-img bench -s 4096 -S STEP -c COUNT -d DEPTH` makes them. Prints the seconds that the requests took.
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "byre/data/disk.h"
+#include "byre/task/pollers.h"
+#include "byre/task/sync.h"
+
+namespace byre {
+namespace {
+
+constexpr std::uint64_t request_bytes = 4096;
+constexpr std::uint64_t step_bytes = 4096 * 16411;  // a stride that visits the disk in no local order
+
+struct Job {
+  Disk& disk;
+  bool write;
+  std::uint64_t left;
+  std::uint64_t at = 0;
+};
+
+Task<Result<void>> work(Job& job) {
+  std::vector<std::byte> buffer(request_bytes, std::byte{0x5a});
+  while (job.left > 0) {
+    --job.left;
+    const std::uint64_t offset = job.at;
+    job.at = (job.at + step_bytes) % job.disk.size_bytes();
+    if (job.write) {
+      const ConstBytes data(buffer);
+      BYRE_CO_CHECK(co_await job.disk.write(offset, data));
+    } else {
+      const Bytes target(buffer);
+      BYRE_CO_CHECK(co_await job.disk.read(offset, target));
+    }
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<double>> measure(std::string path, bool write, unsigned depth, std::uint64_t count) {
+  OpenOptions options;
+  options.format = "qcow2";
+  options.writable = write;
+  BYRE_CO_TRY(auto disk, co_await open_disk(path, options));
+  Job job{*disk, write, count};
+  const auto begin = std::chrono::steady_clock::now();
+  TaskGroup group;
+  for (unsigned i = 0; i < depth; ++i) group.start(work(job));
+  BYRE_CO_CHECK(co_await group.join());
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  BYRE_CO_CHECK(co_await disk->close());
+  co_return seconds.count();
+}
+
+}  // namespace
+}  // namespace byre
+
+int main(int argc, char** argv) {
+  if (argc != 5) {
+    fmt::print(stderr, "usage: random_io IMAGE read|write DEPTH COUNT\n");
+    return 1;
+  }
+  auto loop = byre::make_event_loop();
+  if (!loop) return 1;
+  const bool write = std::string(argv[2]) == "write";
+  const auto depth = static_cast<unsigned>(std::atoi(argv[3]));
+  const auto seconds = (*loop)->run(byre::measure(argv[1], write, depth, std::strtoull(argv[4], nullptr, 10)));
+  if (!seconds) {
+    fmt::print(stderr, "random_io: {}\n", seconds.error().message());
+    return 1;
+  }
+  fmt::print("{:.3f}\n", *seconds);
+  return 0;
+}
