@@ -89,7 +89,7 @@ class Setup:
         self.cache = draw.choice([[], [], ["--cache-size", str(draw.choice([1, 8 * self.cluster]))]])
 
     def _draw_size(self, draw):
-        clusters = {512: 700, 4096: 600, 65536: 120, 2 << 20: 8}[self.cluster]
+        clusters = {512: 700, 4096: 600, 65536: 64, 2 << 20: 8}[self.cluster]
         size = self.cluster * draw.randint(1, clusters)
         if draw.random() < 0.5:
             size -= draw.randrange(0, self.cluster, 512)
