@@ -342,7 +342,7 @@ class Session:
 
 def reads_of(content, most_bytes):
     """Commands that read everything back, as far as it is made of single byte values and no longer than that."""
-    commands = []
+    commands = ["flush"]  # the tools ask for input if there is nothing to do
     for begin, end, value in content.runs():
         if isinstance(value, int):
             commands.append(f"read -q -P {value} {begin} {min(end - begin, most_bytes)}")
