@@ -13,7 +13,7 @@ namespace byre::cli {
 namespace {
 
 constexpr int exit_different = 1;
-constexpr int exit_cannot_open = 2;
+constexpr int exit_cannot_open = 2;  // wrong options too: they must not pass for a difference
 constexpr int exit_cannot_get_status = 3;
 constexpr int exit_cannot_read = 4;
 
@@ -97,7 +97,8 @@ int run(const Arguments& arguments) {
 void register_compare(Cli& cli) {
   auto [app, arguments] = cli.add<Arguments>({"compare", "Tell whether two images have the same content",
                                               "  byre compare disk.img disk.qcow2\n"
-                                              "  byre compare -s -f qcow2 -F qcow2 a.qcow2 b.qcow2\n"},
+                                              "  byre compare -s -f qcow2 -F qcow2 a.qcow2 b.qcow2\n",
+                                              exit_cannot_open},
                                              run);
   app.add_option("first", arguments.first, "one image")->required();
   app.add_option("second", arguments.second, "the other one")->required();

@@ -251,10 +251,6 @@ Task<bool> run_sigraise(IoSession&, const IoWords& words) {
   co_return std::raise(static_cast<int>(*signal)) == 0;
 }
 
-std::string help_line(const IoCommand& command) {
-  return fmt::format("{} {} -- {}\n", command.name, command.arguments, command.summary);
-}
-
 std::vector<const IoCommand*> all_commands() {
   std::vector<const IoCommand*> commands;
   for (const IoCommand& command : io_transfer_commands()) commands.push_back(&command);
@@ -265,12 +261,16 @@ std::vector<const IoCommand*> all_commands() {
 
 Task<bool> run_help(IoSession&, const IoWords& words) {
   if (words.rest().empty()) {
-    for (const IoCommand* command : all_commands()) print(help_line(*command));
+    for (const IoCommand* command : all_commands()) print_io_usage(command->name);
     print("\nUse 'help commandname' for extended help.\n");
     co_return true;
   }
   const IoCommand* command = find_io_command(words.rest()[0]);
-  print(command ? help_line(*command) : fmt::format("command {} not found\n", escape_untrusted(words.rest()[0])));
+  if (command) {
+    print_io_usage(command->name);
+  } else {
+    print(fmt::format("command {} not found\n", escape_untrusted(words.rest()[0])));
+  }
   co_return command != nullptr;
 }
 
@@ -285,7 +285,7 @@ constexpr IoCommand commands[] = {
     {"map", "", 0, 0, true, false, "", "", "prints the allocated areas of a file", run_map},
     {"open", "o", 1, -1, false, false, "rsnUt:d:o:", "[-rsnU] [-t cache] [-d discard] [-o driver=FORMAT] path",
      "opens the file specified by path", run_open},
-    {"quit", "q", 0, 0, false, false, "", "", "exits the program", run_quit},
+    {"quit", "q", 0, -1, false, false, "", "", "exits the program", run_quit},
     {"reopen", "", 0, -1, true, false, "rwc:o:", "[(-r|-w)] [-c cache] [-o driver=FORMAT]",
      "reopens an image with new options", run_reopen},
     {"sigraise", "", 1, 1, false, false, "", "signal", "raises a signal", run_sigraise},

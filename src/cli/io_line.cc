@@ -51,7 +51,8 @@ const IoCommand* find_io_command(std::string_view name) {
 
 void print_io_usage(std::string_view command) {
   const IoCommand* found = find_io_command(command);
-  print(fmt::format("{} {} -- {}\n", found->name, found->arguments, found->summary));
+  const std::string_view blank = found->arguments.empty() ? "" : " ";
+  print(fmt::format("{}{}{} -- {}\n", found->name, blank, found->arguments, found->summary));
 }
 
 Task<bool> run_io_line(IoSession& session, std::string line) {

@@ -65,7 +65,10 @@ void print_dump(std::uint64_t offset_bytes, ConstBytes bytes) {
     for (std::byte byte : line) {
       const auto value = std::to_integer<unsigned>(byte);
       hex += fmt::format("{:02x} ", value);
-      text += value >= 0x20 && value < 0x7f ? static_cast<char>(value) : '.';
+      const auto letter = static_cast<char>(value);
+      const bool shown =
+          (letter >= '0' && letter <= '9') || (letter >= 'A' && letter <= 'Z') || (letter >= 'a' && letter <= 'z');
+      text += shown ? letter : '.';
     }
     print(fmt::format("{:08x}:  {} {}\n", offset_bytes + at, hex, text));
   }

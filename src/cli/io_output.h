@@ -26,7 +26,7 @@ class IoTimer {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-// 16 bytes a line: offset, hexadecimal, printable characters.
+// 16 bytes a line: offset, hexadecimal, letters and digits.
 void print_dump(std::uint64_t offset_bytes, ConstBytes bytes);
 
 // "read failed: Input/output error" on standard output; what the engine has to say beyond that on standard error.

@@ -144,7 +144,7 @@ bool read_content_file(const std::string& name, std::vector<std::byte>& content)
   errno = 0;
   std::ifstream file(name, std::ios::binary);
   std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file.good() && text.empty()) {
+  if (text.empty()) {
     const int reason = errno;
     print_hint(fmt::format("{}: {}", name, reason != 0 ? std::strerror(reason) : "file is empty"));
     return false;
