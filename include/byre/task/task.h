@@ -1,6 +1,6 @@
 // Task<T>: a coroutine that starts when awaited and hands its value to the one that awaits it.
 //
-// One thread runs a task from start to end (DESIGN: one loop owns an image). A child that finishes without waiting
+// One thread runs a task from start to end (docs/architecture.md: one thread owns an image). A child that finishes without waiting
 // returns to its parent without touching the loop, and its frame comes from a per-thread free list, so that a request
 // served from caches costs no memory allocation. An exception that escapes a coroutine ends the process.
 #pragma once
