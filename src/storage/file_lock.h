@@ -18,4 +18,8 @@ enum class LockIntent {
 // another opener's do not agree. Where the file system has no such locks, it succeeds without any.
 Result<void> lock_image_file(int fd, const std::string& name, LockIntent intent);
 
+// Ends all locks of the open file behind `fd`, also if somebody else still refers to it: a request of the ring keeps
+// its reference for a moment after it has completed, so that close(2) alone may leave the locks behind.
+void unlock_image_file(int fd);
+
 }  // namespace byre
