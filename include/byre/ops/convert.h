@@ -1,0 +1,32 @@
+// From image files to an image file: opens, checks, creates, copies, flushes, closes (FORMAT.md C-26).
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "byre/base/result.h"
+#include "byre/data/disk.h"
+#include "byre/ops/copy.h"
+#include "byre/ops/create.h"
+
+namespace byre {
+
+struct ConvertOptions {
+  OpenOptions source;    // for every source, always read-only; its backing policy holds for the target too
+  CreateOptions target;  // the size comes from the sources; without `create` only format and backing_file count
+  bool create = true;    // false (-n): the target exists, keeps its options, and what it holds is replaced
+  bool target_reads_zero = false;  // the caller promises it of a target that is not created
+  CacheMode target_cache = CacheMode::writeback;
+  CopyOptions copy;  // target_content is decided here: a target with backing_file is compared
+};
+
+// Judges the options alone, opening nothing. Errors (invalid_argument, unsupported) name the option and what would be
+// right.
+Result<void> check_convert_options(const std::vector<std::string>& sources, const ConvertOptions& options);
+
+// The target must be none of the files that the sources are made of, whatever name leads to it (refused); nothing is
+// changed before that is known. What a failed or cancelled conversion leaves of the target: nothing if the file is new,
+// an empty file if it was overwritten, a consistent image with some of the content if `create` is false.
+Task<Result<void>> convert_images(std::vector<std::string> sources, std::string target, ConvertOptions options);
+
+}  // namespace byre

@@ -1,0 +1,33 @@
+// How long the file of a new image would be (FORMAT.md section 18 "Size estimate", C-17, C-18).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "byre/base/result.h"
+#include "byre/data/disk.h"
+#include "byre/ops/create.h"
+#include "byre/task/task.h"
+
+namespace byre {
+
+struct Measurement {
+  std::uint64_t required_bytes = 0;            // with the data that is there now
+  std::uint64_t fully_allocated_bytes = 0;     // once every cluster is written
+  std::optional<std::uint64_t> bitmaps_bytes;  // in addition, if the source's bitmaps are copied too
+};
+
+// What the new image will be. The features that Byre does not create yet can be measured all the same.
+struct MeasureTarget {
+  CreateOptions options;  // its size is ignored
+  bool extended_l2 = false;
+  std::uint64_t encryption_area_bytes = 0;  // of a LUKS image
+};
+
+// A disk of that size that holds nothing. Errors: invalid_argument, for options and sizes that cannot be created.
+Result<Measurement> measure_size(std::uint64_t size_bytes, const MeasureTarget& target);
+
+// A copy of `source`: walks the status of the whole disk, without reading data.
+Task<Result<Measurement>> measure_disk(Disk& source, MeasureTarget target);
+
+}  // namespace byre

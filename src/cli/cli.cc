@@ -1,0 +1,116 @@
+// The parser of the command line: CLI11 does the options; unknown subcommands, help and exit codes are done here, since
+// its own wording and codes (106 and so on) are not what scripts written for other image tools expect.
+#include "cli/cli.h"
+
+#include <cstdio>
+#include <utility>
+
+#include "cli/output.h"
+
+#ifndef BYRE_VERSION
+#define BYRE_VERSION "0.1.0"
+#endif
+
+namespace byre::cli {
+
+namespace {
+
+// Whether one letter added, left out or changed, or two swapped, make one word of the other.
+bool looks_like(std::string_view typed, std::string_view name) {
+  while (!typed.empty() && !name.empty() && typed.front() == name.front()) {
+    typed.remove_prefix(1);
+    name.remove_prefix(1);
+  }
+  while (!typed.empty() && !name.empty() && typed.back() == name.back()) {
+    typed.remove_suffix(1);
+    name.remove_suffix(1);
+  }
+  const bool swapped = typed.size() == 2 && name.size() == 2 && typed[0] == name[1] && typed[1] == name[0];
+  return swapped || (typed.size() <= 1 && name.size() <= 1) || (name.size() + typed.size() > 0 && typed.empty());
+}
+
+}  // namespace
+
+Cli::Cli() : app_("Byre: create, inspect, convert and serve qcow2 and raw disk images.", "byre") {
+  app_.set_version_flag("-V,--version", "byre " BYRE_VERSION);
+  app_.set_help_flag("-h,--help", "Print this help and exit");
+  app_.require_subcommand(1);
+  app_.footer("'byre help COMMAND' describes one command.");
+}
+
+CLI::App& Cli::add_command(CommandText text, std::function<int()> run) {
+  CLI::App* command = app_.add_subcommand(text.name, text.summary);
+  if (!text.examples.empty()) command->footer("Examples:\n" + text.examples);
+  entries_[text.name] = {command, text.usage_failure_code, std::move(run)};
+  return *command;
+}
+
+void Cli::add_help_command() {
+  CLI::App& help =
+      add_command({"help", "Describe a command", "  byre help create\n"}, [this] { return print_help(help_topic_); });
+  help.add_option("command", help_topic_, "the command to describe");
+}
+
+int Cli::print_help(const std::string& command) const {
+  if (command.empty()) {
+    print(overview_);
+    return exit_success;
+  }
+  const auto entry = entries_.find(command);
+  if (entry == entries_.end()) return report_unknown_command(command);
+  print(entry->second.app->help("byre"));
+  return exit_success;
+}
+
+int Cli::report_unknown_command(const std::string& name) const {
+  std::string message = "unknown command '" + escape_untrusted(name) + "'";
+  for (const auto& [known, entry] : entries_) {
+    if (looks_like(name, known)) message += "; did you mean '" + known + "'?";
+  }
+  print_error(message);
+  print_hint("Try 'byre help' for the list of commands.");
+  return exit_failure;
+}
+
+const Cli::Entry* Cli::chosen() const {
+  for (const auto& [name, entry] : entries_) {
+    if (entry.app->parsed()) return &entry;
+  }
+  return nullptr;
+}
+
+int Cli::report_usage_error(const CLI::ParseError& error) const {
+  const Entry* entry = chosen();
+  print_error(error.what());
+  const std::string topic = entry ? " " + entry->app->get_name() : "";
+  print_hint("Try 'byre" + topic + " --help' for more information.");
+  return entry ? entry->usage_failure_code : exit_failure;
+}
+
+int Cli::run(int argument_count, char** arguments) {
+  add_help_command();
+  overview_ = app_.help();  // after parsing, CLI11 would give that of the chosen command
+  if (argument_count < 2) {
+    print_error("a command is missing");
+    print_hint("Try 'byre help' for the list of commands.");
+    return exit_failure;
+  }
+  if (arguments[1][0] != '-' && !entries_.contains(arguments[1])) {
+    return report_unknown_command(arguments[1]);
+  }
+  try {
+    app_.parse(argument_count, arguments);
+  } catch (const CLI::CallForHelp&) {
+    const Entry* entry = chosen();
+    print(entry ? entry->app->help("byre") : overview_);
+    return finish_output(exit_success);
+  } catch (const CLI::CallForVersion& version) {
+    print(std::string(version.what()) + "\n");
+    return finish_output(exit_success);
+  } catch (const CLI::ParseError& error) {
+    return report_usage_error(error);
+  }
+  return finish_output(chosen()->run());
+}
+
+}  // namespace byre::cli

@@ -1,0 +1,71 @@
+// The frame of the command line tool. A subcommand is one file that defines its arguments, a run function and
+//
+//   void register_create(Cli& cli) {
+//     auto [app, arguments] = cli.add<CreateArguments>({"create", "Make a new image", "  byre create ...\n"}, run);
+//     app.add_option("file", arguments.file, "the image to make")->required();
+//   }
+//
+// plus one line in commands.h. The frame parses, prints help and usage errors, and calls the run function.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+namespace byre::cli {
+
+// Exit codes of the tool (FORMAT.md C-1). Subcommands may define others (C-6, C-20).
+inline constexpr int exit_success = 0;
+inline constexpr int exit_failure = 1;
+
+struct CommandText {
+  std::string name;
+  std::string summary;   // one line, no full stop
+  std::string examples;  // lines of "  byre NAME ...", shown at the end of the help; newline at the end
+  int usage_failure_code = exit_failure;  // exit code for wrong options
+};
+
+// What add() hands back: the parser to declare options on, and the object they fill.
+template <class Arguments>
+struct Command {
+  CLI::App& app;
+  Arguments& arguments;
+};
+
+class Cli {
+ public:
+  Cli();
+
+  // `run` is called after a successful parse; its value is the exit code.
+  template <class Arguments>
+  Command<Arguments> add(CommandText text, int (*run)(const Arguments&)) {
+    auto arguments = std::make_shared<Arguments>();
+    CLI::App& app = add_command(std::move(text), [arguments, run] { return run(*arguments); });
+    return {app, *arguments};
+  }
+
+  // Parses the command line and runs what it asks for. Returns the exit code.
+  int run(int argument_count, char** arguments);
+
+ private:
+  struct Entry {
+    CLI::App* app;
+    int usage_failure_code;
+    std::function<int()> run;
+  };
+  CLI::App& add_command(CommandText text, std::function<int()> run);
+  void add_help_command();
+  int print_help(const std::string& command) const;
+  int report_unknown_command(const std::string& name) const;
+  int report_usage_error(const CLI::ParseError& error) const;
+  const Entry* chosen() const;
+
+  CLI::App app_;
+  std::map<std::string, Entry> entries_;
+  std::string help_topic_;
+  std::string overview_;
+};
+
+}  // namespace byre::cli

@@ -1,0 +1,24 @@
+// Every subcommand, one line each. Each is defined in the file of its name.
+#pragma once
+
+#include "cli/cli.h"
+
+namespace byre::cli {
+
+void register_compare(Cli& cli);
+void register_convert(Cli& cli);
+void register_create(Cli& cli);
+void register_info(Cli& cli);
+void register_map(Cli& cli);
+void register_measure(Cli& cli);
+
+inline void register_commands(Cli& cli) {
+  register_compare(cli);
+  register_convert(cli);
+  register_create(cli);
+  register_info(cli);
+  register_map(cli);
+  register_measure(cli);
+}
+
+}  // namespace byre::cli

@@ -1,0 +1,112 @@
+// byre compare: do two images read the same? (FORMAT.md C-19, C-20)
+#include "byre/ops/compare.h"
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/loop.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+
+namespace byre::cli {
+
+namespace {
+
+constexpr int exit_different = 1;
+constexpr int exit_cannot_open = 2;
+constexpr int exit_cannot_get_status = 3;
+constexpr int exit_cannot_read = 4;
+
+struct Arguments {
+  std::string first;
+  std::string second;
+  OpenFlags open;
+  std::optional<std::string> second_format;
+  bool strict = false;
+  bool progress = false;
+  bool quiet = false;
+};
+
+int failure_code(CompareFailure::Step step) {
+  switch (step) {
+    case CompareFailure::Step::status: return exit_cannot_get_status;
+    case CompareFailure::Step::read: return exit_cannot_read;
+    case CompareFailure::Step::other: break;
+  }
+  return exit_failure;
+}
+
+int report_comparison(const Comparison& comparison, bool quiet) {
+  std::string text;
+  if (comparison.only_sizes_differ_so_far) text = "Warning: Image size mismatch!\n";
+  switch (comparison.difference) {
+    case Difference::none: text += "Images are identical.\n"; break;
+    case Difference::size: text += "Strict mode: Image size mismatch!\n"; break;
+    case Difference::status:
+      text += fmt::format("Strict mode: Offset {} block status mismatch!\n", comparison.offset_bytes);
+      break;
+    case Difference::content: text += fmt::format("Content mismatch at offset {}!\n", comparison.offset_bytes); break;
+  }
+  if (!quiet) print(text);
+  return comparison.difference == Difference::none ? exit_success : exit_different;
+}
+
+Task<Result<std::unique_ptr<Disk>>> open_image(std::string path, const Arguments& arguments,
+                                               std::optional<std::string> format) {
+  OpenOptions options = open_options(arguments.open, arguments.quiet);
+  options.format = std::move(format);
+  co_return co_await open_disk(std::move(path), std::move(options));
+}
+
+// An outcome is known already; nothing was written, so there is nothing that closing could lose.
+Task<void> close_quietly(Disk& disk) { (void)co_await disk.close(); }
+
+Task<Result<int>> compare(const Arguments& arguments, CompareOptions options, Progress& progress) {
+  auto first = co_await open_image(arguments.first, arguments, arguments.open.format);
+  if (!first) co_return report(std::unexpected(first.error()), exit_cannot_open);
+  auto second = co_await open_image(arguments.second, arguments, arguments.second_format);
+  if (!second) {
+    co_await close_quietly(**first);
+    co_return report(std::unexpected(second.error()), exit_cannot_open);
+  }
+  Disk& first_disk = **first;
+  Disk& second_disk = **second;
+  auto outcome = co_await compare_disks(first_disk, second_disk, std::move(options));
+  co_await close_quietly(second_disk);
+  co_await close_quietly(first_disk);
+  if (outcome && outcome->difference == Difference::none) progress.finish();
+  if (outcome) co_return report_comparison(*outcome, arguments.quiet);
+  co_return report(std::unexpected(outcome.error().error), failure_code(outcome.error().step));
+}
+
+int run(const Arguments& arguments) {
+  Progress progress(arguments.progress, arguments.quiet, "comparing");
+  CompareOptions options;
+  options.strict = arguments.strict;
+  options.progress = [&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
+    progress.update(done_bytes, total_bytes);
+  };
+  catch_interrupts();
+  options.cancel = &interrupted();
+  const Result<int> code = run_on_loop(compare(arguments, std::move(options), progress));
+  return code ? *code : report(std::unexpected(code.error()), exit_cannot_open);
+}
+
+}  // namespace
+
+void register_compare(Cli& cli) {
+  auto [app, arguments] = cli.add<Arguments>({"compare", "Tell whether two images have the same content",
+                                              "  byre compare disk.img disk.qcow2\n"
+                                              "  byre compare -s -f qcow2 -F qcow2 a.qcow2 b.qcow2\n"},
+                                             run);
+  app.add_option("first", arguments.first, "one image")->required();
+  app.add_option("second", arguments.second, "the other one")->required();
+  add_open_flags(app, arguments.open);
+  add_format(app, arguments.second_format, "-F,--second-format", "format of the second image (default: probed)");
+  add_cache_mode(app, "-T,--source-cache", arguments.open.cache, "cache mode of both images (default: writeback)");
+  app.add_flag("-s,--strict", arguments.strict, "sizes and allocation must be the same too");
+  add_progress(app, arguments.progress);
+  add_quiet(app, arguments.quiet);
+}
+
+}  // namespace byre::cli

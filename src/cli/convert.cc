@@ -1,0 +1,155 @@
+// byre convert: copies images into a new image of any format (FORMAT.md C-26).
+#include "byre/ops/convert.h"
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/loop.h"
+#include "cli/option_help.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+#include "ops/create_options.h"
+
+namespace byre::cli {
+
+namespace {
+
+struct Arguments {
+  std::vector<std::string> files;
+  OpenFlags source;
+  std::string target_format = "raw";
+  std::optional<std::string> target_format_flag;
+  CacheMode target_cache = CacheMode::unsafe;
+  std::vector<std::string> options;
+  std::optional<std::string> backing_file;
+  std::optional<std::string> backing_format;
+  std::optional<std::string> snapshot;
+  std::optional<std::uint64_t> sparse_bytes;
+  unsigned parallel_requests = 8;
+  bool out_of_order = false;
+  bool compress = false;
+  bool keep_target = false;
+  bool target_is_zero = false;
+  bool progress = false;
+  bool quiet = false;
+};
+
+std::string format_name(const Arguments& arguments) {
+  return arguments.target_format_flag.value_or(arguments.target_format);
+}
+
+// "ID_OR_NAME", "snapshot.id=ID" or "snapshot.name=NAME".
+Result<std::string> snapshot_of(const std::string& text) {
+  for (const std::string prefix : {"snapshot.id=", "snapshot.name="}) {
+    if (text.starts_with(prefix)) return text.substr(prefix.size());
+  }
+  if (text.starts_with("snapshot.")) {
+    return fail(ErrorCode::invalid_argument, "-l '{}': snapshot.id=ID, snapshot.name=NAME, an id or a name is expected",
+                escape_untrusted(text));
+  }
+  return text;
+}
+
+Result<CreateOptions> target_options(const Arguments& arguments, ops::OptionList list) {
+  if (arguments.keep_target && !list.empty()) {
+    return fail(ErrorCode::invalid_argument, "-o has no effect on a target that is not created (-n)");
+  }
+  if (list.contains("size")) {
+    return fail(ErrorCode::invalid_argument, "-o size: the size of the target is that of the sources");
+  }
+  BYRE_TRY(CreateOptions options, ops::parse_create_options(format_name(arguments), std::move(list)));
+  if (arguments.backing_file) options.backing_file = arguments.backing_file;
+  if (arguments.backing_format) options.backing_format = arguments.backing_format;
+  return options;
+}
+
+Result<ConvertOptions> read_options(const Arguments& arguments, ops::OptionList list) {
+  ConvertOptions options;
+  options.source = open_options(arguments.source, arguments.quiet);
+  if (arguments.snapshot) {
+    BYRE_TRY(options.source.snapshot, snapshot_of(*arguments.snapshot));
+  }
+  BYRE_TRY(options.target, target_options(arguments, std::move(list)));
+  options.create = !arguments.keep_target;
+  options.target_reads_zero = arguments.target_is_zero;
+  options.target_cache = arguments.target_cache;
+  options.copy.parallel_requests = arguments.parallel_requests;
+  options.copy.sparse_bytes = arguments.sparse_bytes.value_or(options.copy.sparse_bytes);
+  options.copy.compress = arguments.compress;
+  options.copy.out_of_order = arguments.out_of_order;
+  return options;
+}
+
+Task<Result<int>> convert(std::vector<std::string> sources, std::string target, ConvertOptions options) {
+  BYRE_CO_CHECK(co_await convert_images(std::move(sources), std::move(target), std::move(options)));
+  co_return exit_success;
+}
+
+int run(const Arguments& arguments) {
+  auto list = read_option_lists(arguments.options);
+  if (!list) return report(std::unexpected(list.error()));
+  if (list->asks_for_help()) return print_option_help(format_name(arguments));
+  if (arguments.files.size() < 2) {
+    print_error("the names of a source and of the target are needed");
+    return exit_failure;
+  }
+  auto options = read_options(arguments, *std::move(list));
+  if (!options) return report(std::unexpected(options.error()));
+  std::vector<std::string> sources = arguments.files;
+  const std::string target = sources.back();
+  sources.pop_back();
+  Progress progress(arguments.progress, arguments.quiet, "converting");
+  options->copy.progress = [&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
+    progress.update(done_bytes, total_bytes);
+  };
+  catch_interrupts();
+  options->copy.cancel = &interrupted();
+  const Result<int> code = run_on_loop(convert(std::move(sources), target, *std::move(options)));
+  if (!code) return report(std::unexpected(code.error()));
+  progress.finish();
+  return *code;
+}
+
+void add_target_options(CLI::App& app, Arguments& arguments) {
+  add_format(app, arguments.target_format_flag, "-O,--target-format", "format of the target: raw (default) or qcow2");
+  add_option_lists(app, arguments.options);
+  app.add_option("-B,-b,--backing", arguments.backing_file,
+                 "backing file of the target, relative to its directory: only what differs from it is written")
+      ->type_name("FILE");
+  add_format(app, arguments.backing_format, "-F,--target-backing-format", "format of that backing file");
+  app.add_flag("-n,--no-create", arguments.keep_target, "the target exists: keep it, replace its content");
+  app.add_flag("--target-is-zero", arguments.target_is_zero, "with -n: the target reads as zeros, so leave zeros out");
+  add_cache_mode(app, "-t,--target-cache", arguments.target_cache,
+                 "cache mode of the target (default: unsafe, which does not wait for the disk at the end)");
+}
+
+void add_copy_options(CLI::App& app, Arguments& arguments) {
+  app.add_flag("-c,--compress", arguments.compress, "store compressed clusters");
+  add_size(app, "-S,--sparse-size", arguments.sparse_bytes,
+           "leave out runs of zeros of this length (default: 4k); 0 stores everything");
+  app.add_option("-m,--parallel", arguments.parallel_requests, "requests in flight, 1 to 16 (default: 8)")
+      ->type_name("COUNT");
+  app.add_flag("-W,--out-of-order", arguments.out_of_order, "write out of order: another layout, the same content");
+  add_progress(app, arguments.progress);
+  add_quiet(app, arguments.quiet);
+}
+
+}  // namespace
+
+void register_convert(Cli& cli) {
+  auto [app, arguments] =
+      cli.add<Arguments>({"convert", "Copy images into a new image",
+                          "  byre convert -f raw -O qcow2 disk.img disk.qcow2\n"
+                          "  byre convert -c -O qcow2 -o compression_type=zstd vm.qcow2 small.qcow2\n"
+                          "  byre convert -O qcow2 -l before-upgrade vm.qcow2 old.qcow2\n"
+                          "  byre convert -O qcow2 -B base.qcow2 -F qcow2 vm.qcow2 overlay.qcow2\n"},
+                         run);
+  app.add_option("files", arguments.files, "the sources, concatenated, and the target");
+  add_open_flags(app, arguments.source);
+  add_cache_mode(app, "-T,--source-cache", arguments.source.cache, "cache mode of the sources (default: writeback)");
+  app.add_option("-l,--snapshot", arguments.snapshot, "copy this internal snapshot")->type_name("ID_OR_NAME");
+  add_target_options(app, arguments);
+  add_copy_options(app, arguments);
+}
+
+}  // namespace byre::cli

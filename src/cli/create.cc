@@ -1,0 +1,94 @@
+// byre create: makes a new image (FORMAT.md C-23).
+#include "byre/ops/create.h"
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/loop.h"
+#include "cli/option_help.h"
+#include "cli/output.h"
+#include "ops/create_options.h"
+
+namespace byre::cli {
+
+namespace {
+
+struct Arguments {
+  std::string file;
+  std::optional<std::uint64_t> size_bytes;
+  std::string format = "raw";
+  std::optional<std::string> format_flag;
+  std::optional<std::string> backing_file;
+  std::optional<std::string> backing_format;
+  std::vector<std::string> options;
+  bool unsafe = false;
+  bool quiet = false;
+};
+
+std::string format_name(const Arguments& arguments) { return arguments.format_flag.value_or(arguments.format); }
+
+// Flags of their own and the options of the same meaning may not contradict each other.
+Result<> merge(const char* what, const std::optional<std::string>& flag, std::optional<std::string>& option) {
+  if (!flag) return {};
+  if (option && *option != *flag) {
+    return fail(ErrorCode::invalid_argument, "the {} was given twice: '{}' and '{}'", what, escape_untrusted(*flag),
+                escape_untrusted(*option));
+  }
+  option = flag;
+  return {};
+}
+
+Result<CreateOptions> read_options(const Arguments& arguments, ops::OptionList list) {
+  BYRE_TRY(CreateOptions options, ops::parse_create_options(format_name(arguments), std::move(list)));
+  BYRE_CHECK(merge("backing file", arguments.backing_file, options.backing_file));
+  BYRE_CHECK(merge("backing format", arguments.backing_format, options.backing_format));
+  if (arguments.size_bytes && options.size_bytes) {
+    return fail(ErrorCode::invalid_argument, "the size was given twice: behind the file name and with -o size=");
+  }
+  if (arguments.size_bytes) options.size_bytes = arguments.size_bytes;
+  options.open_backing = !arguments.unsafe;
+  return options;
+}
+
+Task<Result<int>> create(Arguments arguments, CreateOptions options) {
+  BYRE_CO_TRY(CreateOptions ready, co_await prepare_create(arguments.file, std::move(options)));
+  if (!arguments.quiet) print(formatting_line(arguments.file, ready) + "\n");
+  BYRE_CO_CHECK(co_await create_image(arguments.file, std::move(ready)));
+  co_return exit_success;
+}
+
+int run(const Arguments& arguments) {
+  auto list = read_option_lists(arguments.options);
+  if (!list) return report(std::unexpected(list.error()));
+  if (list->asks_for_help()) return print_option_help(format_name(arguments));
+  if (arguments.file.empty()) {
+    print_error("the name of the image is missing");
+    return exit_failure;
+  }
+  auto options = read_options(arguments, *std::move(list));
+  if (!options) return report(std::unexpected(std::move(options).error().with_context(arguments.file)));
+  const Result<int> code = run_on_loop(create(arguments, *std::move(options)));
+  return code ? *code : report(std::unexpected(code.error()));
+}
+
+}  // namespace
+
+void register_create(Cli& cli) {
+  auto [app, arguments] =
+      cli.add<Arguments>({"create", "Make a new image",
+                          "  byre create -f qcow2 disk.qcow2 20G\n"
+                          "  byre create -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2\n"
+                          "  byre create -f qcow2 -o cluster_size=2M,preallocation=metadata disk.qcow2 1T\n"
+                          "  byre create -f qcow2 -o help\n"},
+                         run);
+  app.add_option("file", arguments.file, "the image to make; an existing file is overwritten");
+  add_size(app, "size", arguments.size_bytes, "size of the disk (default: that of the backing file)");
+  add_format(app, arguments.format_flag, "-f,--format", "format of the image: raw (default) or qcow2");
+  app.add_option("-b,--backing", arguments.backing_file, "backing file, relative to the image's directory")
+      ->type_name("FILE");
+  app.add_option("-F,--backing-format", arguments.backing_format, "format of the backing file")->type_name("FORMAT");
+  app.add_flag("-u,--unsafe", arguments.unsafe, "store the name of the backing file without opening it");
+  add_option_lists(app, arguments.options);
+  add_quiet(app, arguments.quiet);
+}
+
+}  // namespace byre::cli

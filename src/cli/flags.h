@@ -1,0 +1,65 @@
+// Options that several subcommands share, declared in one place so that they read and mean the same everywhere.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "byre/base/result.h"
+#include "byre/data/disk.h"
+#include "byre/storage/file.h"
+#include "ops/option_list.h"
+
+namespace byre::cli {
+
+enum class OutputFormat { human, json };
+
+// Each adds one option. Values that do not parse are usage errors.
+CLI::Option* add_format(CLI::App& app, std::optional<std::string>& format, const std::string& names = "-f,--format",
+                        const std::string& description = "format of the image: qcow2 or raw (default: probed)");
+CLI::Option* add_size(CLI::App& app, const std::string& names, std::optional<std::uint64_t>& size_bytes,
+                      const std::string& description);  // C-3
+CLI::Option* add_cache_mode(CLI::App& app, const std::string& names, CacheMode& mode, const std::string& description);
+CLI::Option* add_force_share(CLI::App& app, bool& force_share);  // -U
+CLI::Option* add_quiet(CLI::App& app, bool& quiet);              // -q
+CLI::Option* add_progress(CLI::App& app, bool& progress);        // -p
+CLI::Option* add_output(CLI::App& app, OutputFormat& output);    // --output=human|json
+
+// -l: an internal snapshot by id or name; snapshot_name() takes the prefixes "snapshot.id=" and "snapshot.name=" off.
+CLI::Option* add_snapshot(CLI::App& app, std::optional<std::string>& snapshot);
+std::optional<std::string> snapshot_name(const std::optional<std::string>& text);
+
+// -o key=value,...; repeated ones add up. Texts are kept as given: read_option_lists() parses them.
+CLI::Option* add_option_lists(CLI::App& app, std::vector<std::string>& texts);
+
+// How far the names inside an image may be followed.
+struct BackingFlags {
+  bool no_backing = false;
+  std::optional<std::string> directory;
+  std::optional<std::string> format;
+};
+// --no-backing, --backing-dir DIR, --backing-format FMT
+void add_backing(CLI::App& app, BackingFlags& flags);
+
+// Everything that open_disk() takes from the command line.
+struct OpenFlags {
+  std::optional<std::string> format;
+  bool force_share = false;
+  CacheMode cache = CacheMode::writeback;
+  std::optional<std::uint64_t> cache_size_bytes;
+  BackingFlags backing;
+};
+// -f, -U, --cache-size and the backing flags; the cache mode's letter differs from command to command, see
+// add_cache_mode().
+void add_open_flags(CLI::App& app, OpenFlags& flags);
+
+BackingPolicy backing_policy(const BackingFlags& flags);
+// Options for reading; a command that writes sets `writable`. Remarks go to standard error.
+OpenOptions open_options(const OpenFlags& flags, bool quiet = false);
+
+// Merges the texts of -o in their order. Errors: malformed.
+Result<ops::OptionList> read_option_lists(const std::vector<std::string>& texts);
+
+}  // namespace byre::cli

@@ -1,0 +1,74 @@
+// byre info: shows what an image says about itself (FORMAT.md C-12 to C-14).
+#include "byre/ops/info.h"
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/info_text.h"
+#include "cli/loop.h"
+
+namespace byre::cli {
+
+namespace {
+
+struct Arguments {
+  std::string file;
+  std::optional<std::string> format;
+  bool force_share = false;
+  bool backing_chain = false;
+  OutputFormat output = OutputFormat::human;
+  BackingFlags backing;
+};
+
+Task<Result<std::vector<ImageInfo>>> gather(Arguments arguments) {
+  InfoOptions options;
+  options.format = arguments.format;
+  options.force_share = arguments.force_share;
+  options.count_clusters = arguments.output == OutputFormat::human;
+  options.backing = backing_policy(arguments.backing);
+  if (arguments.backing_chain) co_return co_await chain_info(arguments.file, options);
+  BYRE_CO_TRY(ImageInfo info, co_await image_info(arguments.file, options));
+  std::vector<ImageInfo> single;
+  single.push_back(std::move(info));
+  co_return single;
+}
+
+void print_as_json(const std::vector<ImageInfo>& chain, bool as_array) {
+  if (!as_array) return print_json(info_to_json(chain.front()));
+  Json all = Json::array();
+  for (const ImageInfo& info : chain) all.push_back(info_to_json(info));
+  print_json(all);
+}
+
+void print_as_text(const std::vector<ImageInfo>& chain) {
+  for (const ImageInfo& info : chain) print((&info == &chain.front() ? "" : "\n") + info_to_text(info));
+  if (chain.size() > 1) print("\n" + chain_to_text(chain));
+}
+
+int run(const Arguments& arguments) {
+  const auto chain = run_on_loop(gather(arguments));
+  if (!chain) return report(std::unexpected(chain.error()));
+  if (arguments.output == OutputFormat::json) {
+    print_as_json(*chain, arguments.backing_chain);
+  } else {
+    print_as_text(*chain);
+  }
+  return exit_success;
+}
+
+}  // namespace
+
+void register_info(Cli& cli) {
+  auto [app, arguments] = cli.add<Arguments>({"info", "Show what an image says about itself, opening nothing else",
+                                              "  byre info disk.qcow2\n"
+                                              "  byre info --output=json disk.qcow2\n"
+                                              "  byre info --backing-chain --backing-dir /srv/images overlay.qcow2\n"},
+                                             run);
+  app.add_option("file", arguments.file, "the image")->required();
+  add_format(app, arguments.format);
+  add_force_share(app, arguments.force_share);
+  add_output(app, arguments.output);
+  app.add_flag("--backing-chain", arguments.backing_chain, "show the backing files as well, top first");
+  add_backing(app, arguments.backing);
+}
+
+}  // namespace byre::cli

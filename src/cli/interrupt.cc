@@ -1,0 +1,27 @@
+#include "cli/interrupt.h"
+
+#include <csignal>
+
+namespace byre::cli {
+
+namespace {
+
+std::atomic<bool> flag{false};
+static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
+
+extern "C" void note_signal(int) { flag.store(true); }
+
+}  // namespace
+
+const std::atomic<bool>& interrupted() { return flag; }
+
+void catch_interrupts() {
+  struct sigaction action = {};
+  action.sa_handler = note_signal;
+  // The default action comes back with the first signal. Calls under way are continued, not broken off.
+  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+}  // namespace byre::cli

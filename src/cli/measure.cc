@@ -1,0 +1,87 @@
+// byre measure: how long the file of a new image would be (FORMAT.md C-17, C-18).
+#include "byre/ops/measure.h"
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/loop.h"
+#include "cli/option_help.h"
+#include "cli/output.h"
+#include "ops/measure_options.h"
+
+namespace byre::cli {
+
+namespace {
+
+struct Arguments {
+  std::string file;
+  std::optional<std::uint64_t> size_bytes;
+  std::optional<std::string> target_format;
+  std::optional<std::string> snapshot;
+  std::vector<std::string> options;
+  OutputFormat output = OutputFormat::human;
+  OpenFlags open;
+};
+
+Task<Result<Measurement>> measure_file(Arguments arguments, MeasureTarget target) {
+  OpenOptions options = open_options(arguments.open);
+  options.snapshot = snapshot_name(arguments.snapshot);
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+  auto result = co_await measure_disk(*disk, std::move(target));
+  BYRE_CO_CHECK(co_await disk->close());
+  co_return result;
+}
+
+void print_measurement(const Measurement& result, OutputFormat output) {
+  if (output == OutputFormat::human) {
+    print(fmt::format("required size: {}\nfully allocated size: {}\n", result.required_bytes,
+                      result.fully_allocated_bytes));
+    if (result.bitmaps_bytes) print(fmt::format("bitmaps size: {}\n", *result.bitmaps_bytes));
+    return;
+  }
+  Json json = {{"required", result.required_bytes}, {"fully-allocated", result.fully_allocated_bytes}};
+  if (result.bitmaps_bytes) json["bitmaps"] = *result.bitmaps_bytes;
+  print_json(json);
+}
+
+Result<Measurement> measure(const Arguments& arguments, ops::OptionList list) {
+  const std::string format = arguments.target_format.value_or("raw");
+  BYRE_TRY(MeasureTarget target, ops::parse_measure_options(format, std::move(list)));
+  if (arguments.size_bytes) return measure_size(*arguments.size_bytes, target);
+  return run_on_loop(measure_file(arguments, std::move(target)));
+}
+
+int run(const Arguments& arguments) {
+  auto list = read_option_lists(arguments.options);
+  if (!list) return report(std::unexpected(list.error()));
+  if (list->asks_for_help()) return print_option_help(arguments.target_format.value_or("raw"));
+  if (arguments.file.empty() != arguments.size_bytes.has_value()) {
+    print_error(arguments.file.empty() ? "give either --size or an image" : "--size and an image exclude each other");
+    return exit_failure;
+  }
+  if (arguments.size_bytes && arguments.snapshot) {
+    print_error("-l needs an image");
+    return exit_failure;
+  }
+  const auto result = measure(arguments, *std::move(list));
+  if (!result) return report(std::unexpected(result.error()));
+  print_measurement(*result, arguments.output);
+  return exit_success;
+}
+
+}  // namespace
+
+void register_measure(Cli& cli) {
+  auto [app, arguments] = cli.add<Arguments>({"measure", "Tell how much space a new image would need",
+                                              "  byre measure -O qcow2 --size 100G\n"
+                                              "  byre measure -O qcow2 -o cluster_size=2M disk.raw\n"},
+                                             run);
+  app.add_option("file", arguments.file, "the image that would be copied");
+  add_size(app, "--size", arguments.size_bytes, "size of an empty disk, instead of an image");
+  add_format(app, arguments.target_format, "-O,--target-format", "format of the new image: raw (default) or qcow2");
+  add_option_lists(app, arguments.options);
+  add_snapshot(app, arguments.snapshot);
+  add_output(app, arguments.output);
+  add_open_flags(app, arguments.open);
+}
+
+}  // namespace byre::cli

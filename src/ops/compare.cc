@@ -1,0 +1,199 @@
+// One coroutine walks over the block status of both images and collects the pieces that somebody has to read into
+// batches; several batches are read at once. Batches start in the order of their offsets, and everything that started
+// is waited for, so keeping the finding with the lowest offset gives the same answer for every order of completion.
+//
+// Left out: nothing is skipped because both images share a file below; a chain is compared as it reads.
+#include "byre/ops/compare.h"
+
+#include <algorithm>
+#include <cstring>
+#include <variant>
+#include <vector>
+
+#include "base/math.h"
+#include "byre/task/sync.h"
+#include "ops/buffer_pool.h"
+#include "ops/image_sequence.h"
+
+namespace byre {
+
+namespace {
+
+using ops::BufferPool;
+using ops::ImageSequence;
+using ops::StatusCursor;
+
+constexpr std::uint64_t sector_bytes = 512;
+constexpr std::uint64_t batch_bytes = 256 << 10;  // small enough that both sides stay in the processor's cache
+constexpr std::size_t batch_pieces = 64;
+
+struct Piece {
+  std::uint64_t offset_bytes;
+  std::uint64_t length_bytes;
+  bool first_is_zero;
+  bool second_is_zero;
+};
+using Batch = std::vector<Piece>;
+
+using Outcome = std::expected<Comparison, CompareFailure>;
+
+bool same_kind(const BlockStatus& a, const BlockStatus& b) {
+  return a.present == b.present && a.zero == b.zero && a.data == b.data && a.compressed == b.compressed &&
+         a.host_offset_bytes.has_value() == b.host_offset_bytes.has_value();
+}
+
+// Offset of the first byte that differs from the other side, or from zero; the size if none does.
+std::size_t first_difference(ConstBytes first, ConstBytes second) {
+  std::size_t at = 0;
+  for (std::size_t length = 0; at < first.size(); at += length) {
+    length = std::min<std::size_t>(sector_bytes, first.size() - at);
+    if (std::memcmp(first.data() + at, second.data() + at, length) != 0) break;
+  }
+  while (at < first.size() && first[at] == second[at]) ++at;
+  return at;
+}
+std::size_t first_not_zero(ConstBytes bytes) {
+  if (is_all_zero(bytes)) return bytes.size();
+  return static_cast<std::size_t>(std::ranges::find_if(bytes, [](std::byte byte) { return byte != std::byte{0}; }) -
+                                  bytes.begin());
+}
+
+class Comparer {
+ public:
+  Comparer(Disk& first, Disk& second, CompareOptions options)
+      : first_({&first}), second_({&second}), options_(std::move(options)) {}
+
+  Task<Outcome> run();
+
+ private:
+  Task<void> walk();
+  Task<bool> step();
+  void start(Batch batch);
+  Task<Result<void>> compare_batch(Batch batch);
+  Task<bool> piece_differs(Piece piece);
+  void find(std::uint64_t offset_bytes, Outcome outcome);
+  void report_progress();
+  std::uint64_t total_bytes() const { return std::max(first_.size_bytes(), second_.size_bytes()); }
+  std::uint64_t common_bytes() const { return std::min(first_.size_bytes(), second_.size_bytes()); }
+
+  ImageSequence first_;
+  ImageSequence second_;
+  CompareOptions options_;
+  StatusCursor first_status_{first_};
+  StatusCursor second_status_{second_};
+  BufferPool buffers_{batch_bytes};
+  TaskGroup group_;
+  Batch batch_;
+  std::uint64_t batched_bytes_ = 0;
+  std::uint64_t at_ = 0;  // everything in front was looked at or is in a batch
+  std::uint64_t found_at_ = 0;
+  std::optional<Outcome> found_;
+};
+
+void Comparer::find(std::uint64_t offset_bytes, Outcome outcome) {
+  if (found_ && found_at_ <= offset_bytes) return;
+  found_at_ = offset_bytes;
+  found_ = std::move(outcome);
+}
+
+void Comparer::report_progress() {
+  if (options_.progress) options_.progress(at_, total_bytes());
+}
+
+Task<bool> Comparer::piece_differs(Piece piece) {
+  const std::size_t length = piece.length_bytes;
+  BufferPool::Loan first_loan = buffers_.take();
+  BufferPool::Loan second_loan = buffers_.take();
+  const Bytes first = first_loan.first(piece.first_is_zero ? 0 : length);
+  const Bytes second = second_loan.first(piece.second_is_zero ? 0 : length);
+  Result<void> done = co_await first_.read(piece.offset_bytes, first);
+  if (done) done = co_await second_.read(piece.offset_bytes, second);
+  if (!done) {
+    find(piece.offset_bytes, std::unexpected(CompareFailure{CompareFailure::Step::read, std::move(done).error()}));
+    co_return true;
+  }
+  std::size_t at = length;
+  if (piece.first_is_zero) at = first_not_zero(second);
+  if (piece.second_is_zero) at = first_not_zero(first);
+  if (!piece.first_is_zero && !piece.second_is_zero) at = first_difference(first, second);
+  if (at == length) co_return false;
+  const std::uint64_t sector = round_down(piece.offset_bytes + at, sector_bytes);
+  find(sector, Comparison{Difference::content, sector, false});
+  co_return true;
+}
+
+// Findings go to find(); the group itself never sees an error.
+Task<Result<void>> Comparer::compare_batch(Batch batch) {
+  for (const Piece& piece : batch) {
+    if (found_ && found_at_ <= piece.offset_bytes) break;
+    if (co_await piece_differs(piece)) break;
+  }
+  co_return Result<void>();
+}
+
+void Comparer::start(Batch batch) {
+  if (!batch.empty()) group_.start(compare_batch(std::move(batch)));
+}
+
+// Looks at one stretch. False if there is nothing to be gained by going on.
+Task<bool> Comparer::step() {
+  Result<BlockStatus> first = co_await first_status_.at(at_);
+  Result<BlockStatus> second = first ? co_await second_status_.at(at_) : Result<BlockStatus>();
+  if (!first || !second) {
+    Error error = !first ? std::move(first).error() : std::move(second).error();
+    find(at_, std::unexpected(CompareFailure{CompareFailure::Step::status, std::move(error)}));
+    co_return false;
+  }
+  if (options_.strict && !same_kind(*first, *second)) {
+    find(at_, Comparison{Difference::status, at_, false});
+    co_return false;
+  }
+  std::uint64_t length = std::min({first->length_bytes, second->length_bytes, total_bytes() - at_});
+  if (!first->zero || !second->zero) {
+    length = std::min(length, batch_bytes - batched_bytes_);
+    batch_.push_back({at_, length, first->zero, second->zero});
+    batched_bytes_ += length;
+  }
+  at_ += length;
+  co_return true;
+}
+
+Task<void> Comparer::walk() {
+  while (at_ < total_bytes() && !found_) {
+    if (options_.cancel && options_.cancel->load()) {
+      Error error(ErrorCode::cancelled, "interrupted");
+      find(0, std::unexpected(CompareFailure{CompareFailure::Step::other, std::move(error)}));
+      co_return;
+    }
+    if (!co_await step()) break;
+    if (batched_bytes_ < batch_bytes && batch_.size() < batch_pieces) continue;
+    co_await group_.wait_below(std::max(options_.parallel_requests, 1u) - 1);
+    start(std::exchange(batch_, {}));
+    batched_bytes_ = 0;
+    report_progress();
+  }
+  start(std::move(batch_));
+}
+
+Task<Outcome> Comparer::run() {
+  const bool sizes_differ = total_bytes() != common_bytes();
+  if (options_.strict && sizes_differ) co_return Comparison{Difference::size, 0, false};
+  co_await walk();
+  const Result<void> joined = co_await group_.join();
+  BYRE_ASSERT(joined.has_value());
+  Outcome outcome = found_ ? std::move(*found_) : Outcome(Comparison());
+  if (outcome) {
+    const bool common_part_agrees = outcome->difference == Difference::none || outcome->offset_bytes >= common_bytes();
+    outcome->only_sizes_differ_so_far = sizes_differ && common_part_agrees;
+  }
+  co_return outcome;
+}
+
+}  // namespace
+
+Task<std::expected<Comparison, CompareFailure>> compare_disks(Disk& first, Disk& second, CompareOptions options) {
+  Comparer comparer(first, second, std::move(options));
+  co_return co_await comparer.run();
+}
+
+}  // namespace byre

@@ -1,0 +1,217 @@
+// Straight down: open the sources and keep them open (their locks keep others, and this run, from writing to them),
+// refuse what must be refused, create the target, open it, copy, flush, close. Only behind create_image() is there
+// something to clean up, and all of that is in discard_target().
+//
+// Left out: bitmaps are not copied.
+#include "byre/ops/convert.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/text.h"
+#include "byre/storage/file.h"
+
+namespace byre {
+
+namespace {
+
+constexpr unsigned most_parallel_requests = 16;
+constexpr std::uint64_t largest_sparse_bytes = 16 << 20;
+
+using Disks = std::vector<std::unique_ptr<Disk>>;
+
+class Conversion {
+ public:
+  Conversion(std::vector<std::string> sources, std::string target, ConvertOptions options)
+      : source_paths_(std::move(sources)), target_path_(std::move(target)), options_(std::move(options)) {}
+
+  Task<Result<void>> run();
+
+ private:
+  Task<Result<void>> run_with_sources();
+  Task<Result<void>> open_sources();
+  Result<void> check_separate();
+  Task<Result<void>> create_target();
+  Task<Result<std::unique_ptr<Disk>>> open_target();
+  TargetContent content_of(Disk& target) const;
+  Task<Result<void>> fill(Disk& target);
+  Task<std::string> discard_target();
+  std::vector<Disk*> sources() const;
+
+  std::vector<std::string> source_paths_;
+  std::string target_path_;
+  ConvertOptions options_;
+  Disks sources_;
+  bool target_existed_ = false;
+};
+
+Error with_remark(Error error, std::string_view remark) {
+  return Error(error.code(), fmt::format("{}; {}", error.message(), remark), error.errno_value());
+}
+
+std::vector<Disk*> Conversion::sources() const {
+  std::vector<Disk*> result;
+  for (const auto& disk : sources_) result.push_back(disk.get());
+  return result;
+}
+
+Task<Result<void>> Conversion::open_sources() {
+  for (const std::string& path : source_paths_) {
+    OpenOptions options = options_.source;
+    options.writable = false;
+    BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(path, std::move(options)));
+    sources_.push_back(std::move(disk));
+  }
+  co_return Result<void>();
+}
+
+// Looks at the target without a lock, so that the answer is not "locked" where the sources are the ones that hold it.
+Result<void> Conversion::check_separate() {
+  FileOptions look;
+  look.locking = Locking::force_share;
+  Result<std::unique_ptr<Storage>> target = open_file(target_path_, look);
+  if (!target && target.error().code() == ErrorCode::not_found && options_.create) return {};
+  if (!target) return std::unexpected(std::move(target).error());
+  target_existed_ = true;
+  for (const auto& source : sources_) {
+    for (Disk* layer = source.get(); layer != nullptr; layer = layer->backing()) {
+      if (layer->storage().identity() != (*target)->identity()) continue;
+      return fail(ErrorCode::refused, "{}: the target is the source, or a file that the source is built on ('{}')",
+                  escape_untrusted(target_path_), escape_untrusted(layer->storage().name()));
+    }
+  }
+  return {};
+}
+
+Task<Result<void>> Conversion::create_target() {
+  CreateOptions create = options_.target;
+  create.size_bytes = copy_size_bytes(sources());
+  co_return co_await create_image(target_path_, std::move(create));
+}
+
+Task<Result<std::unique_ptr<Disk>>> Conversion::open_target() {
+  OpenOptions options;
+  options.format = options_.target.format;
+  options.writable = true;
+  options.cache = options_.target_cache;
+  options.backing = options_.source.backing;
+  options.backing.format = options_.target.backing_format;
+  options.log = options_.source.log;
+  co_return co_await open_disk(target_path_, std::move(options));
+}
+
+TargetContent Conversion::content_of(Disk& target) const {
+  if (options_.target.backing_file) {
+    const Disk* below = sources_.front()->backing();
+    const bool same = options_.create && below != nullptr && target.backing() != nullptr &&
+                      sources_.front()->backing()->storage().identity() == target.backing()->storage().identity() &&
+                      below->format() == target.backing()->format();
+    return same ? TargetContent::same_below : TargetContent::compared;
+  }
+  if (options_.target_reads_zero) return TargetContent::zeros;
+  // A raw disk on a device (inode 0) reads as whatever the device held.
+  const bool device = target.storage().identity().inode == 0;
+  return options_.create && !(device && target.format() == "raw") ? TargetContent::zeros : TargetContent::unknown;
+}
+
+// Closes the target, whatever happens: an image that was there before has to stay consistent.
+Task<Result<void>> Conversion::fill(Disk& target) {
+  CopyOptions copy = options_.copy;
+  copy.target_content = content_of(target);
+  Result<void> copied = co_await copy_disks(sources(), target, std::move(copy));
+  if (copied) copied = co_await target.flush();
+  Result<void> closed = co_await target.close();
+  co_return copied ? closed : copied;
+}
+
+// What is there now was made by this run. Returns what became of it.
+Task<std::string> Conversion::discard_target() {
+  FileOptions writable;
+  writable.writable = true;
+  auto storage = open_file(target_path_, writable);
+  if (!storage || (*storage)->identity().inode == 0) co_return "the target is incomplete";
+  if (!target_existed_) {
+    if (::unlink(target_path_.c_str()) == 0) co_return "the unfinished target was removed";
+    co_return "the target is incomplete";
+  }
+  const Result<void> emptied = co_await (*storage)->resize(0);
+  co_return emptied ? "the unfinished target was emptied" : "the target is incomplete";
+}
+
+Task<Result<void>> Conversion::run_with_sources() {
+  BYRE_CO_CHECK(check_separate());
+  if (options_.create) BYRE_CO_CHECK(co_await create_target());
+  Result<void> done;
+  {
+    Result<std::unique_ptr<Disk>> target = co_await open_target();
+    if (target) {
+      done = co_await fill(**target);
+    } else {
+      done = std::unexpected(std::move(target).error());
+    }
+  }
+  if (done) co_return done;
+  Error error = std::move(done).error();
+  if (options_.create) {
+    const std::string fate = co_await discard_target();
+    co_return std::unexpected(with_remark(std::move(error), fate));
+  }
+  // Wrong arguments were found before the first write.
+  if (error.code() == ErrorCode::invalid_argument) co_return std::unexpected(std::move(error));
+  co_return std::unexpected(with_remark(std::move(error), "the target is incomplete"));
+}
+
+Task<Result<void>> Conversion::run() {
+  Result<void> done = co_await open_sources();
+  if (done) done = co_await run_with_sources();
+  for (const auto& source : sources_) {
+    Result<void> closed = co_await source->close();
+    if (done && !closed) done = std::move(closed);
+  }
+  co_return done;
+}
+
+Result<void> check_copy_options(const CopyOptions& copy) {
+  if (copy.parallel_requests < 1 || copy.parallel_requests > most_parallel_requests) {
+    return fail(ErrorCode::invalid_argument, "-m {}: the number of parallel requests must be 1 to {}",
+                copy.parallel_requests, most_parallel_requests);
+  }
+  if (copy.sparse_bytes % 512 != 0 || copy.sparse_bytes > largest_sparse_bytes) {
+    return fail(ErrorCode::invalid_argument, "-S {}: must be a multiple of 512, at most {}; 0 stores all zeros",
+                copy.sparse_bytes, largest_sparse_bytes);
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<void> check_convert_options(const std::vector<std::string>& sources, const ConvertOptions& options) {
+  BYRE_CHECK(check_copy_options(options.copy));
+  if (sources.empty()) return fail(ErrorCode::invalid_argument, "at least one source is needed");
+  if (options.target_reads_zero && options.create) {
+    return fail(ErrorCode::invalid_argument, "--target-is-zero is for a target that is not created: it needs -n");
+  }
+  if (options.copy.compress && options.target.format == "raw") {
+    return fail(ErrorCode::unsupported, "-c: a raw image cannot hold compressed data; use -O qcow2");
+  }
+  if (options.target.backing_file && options.target.format == "raw") {
+    return fail(ErrorCode::unsupported, "a raw image cannot have a backing file; use -O qcow2");
+  }
+  if (sources.size() > 1 && options.target.backing_file) {
+    return fail(ErrorCode::invalid_argument, "several sources and a backing file of the target do not go together");
+  }
+  if (sources.size() > 1 && options.source.snapshot) {
+    return fail(ErrorCode::invalid_argument, "several sources and a snapshot (-l) do not go together");
+  }
+  return {};
+}
+
+Task<Result<void>> convert_images(std::vector<std::string> sources, std::string target, ConvertOptions options) {
+  BYRE_CO_CHECK(check_convert_options(sources, options));
+  Conversion conversion(std::move(sources), std::move(target), std::move(options));
+  co_return co_await conversion.run();
+}
+
+}  // namespace byre

@@ -1,0 +1,238 @@
+// The copy loop: one coroutine walks over the plan and starts a coroutine per window. A window is read whole, cut into
+// runs, and its writes are started when those of all windows before it have been, so that clusters are allocated in
+// the order of the guest and the layout does not depend on which read was faster. A window ends when its writes do.
+//
+// Left out: no pipelining within a window; with several windows in flight the disks are busy anyway.
+#include "byre/ops/copy.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/math.h"
+#include "base/text.h"
+#include "byre/task/sync.h"
+#include "ops/buffer_pool.h"
+#include "ops/copy_plan.h"
+#include "ops/copy_runs.h"
+
+namespace byre {
+
+namespace {
+
+using ops::BufferPool;
+using ops::CopyPiece;
+using ops::CopyPlan;
+using ops::CopyPlanRules;
+using ops::CopyRun;
+using ops::CopyRunRules;
+using ops::CopyWindow;
+using ops::ImageSequence;
+
+constexpr std::uint64_t raw_unit_bytes = 4096;
+constexpr std::uint64_t sector_bytes = 512;
+
+// Lets coroutines pass one after the other, in the order of their tickets. Every ticket has to come.
+class Turnstile {
+ public:
+  Task<void> wait_for(std::uint64_t ticket) {
+    while (now_ != ticket) co_await waiting_.wait();
+  }
+  void pass() {
+    ++now_;
+    waiting_.wake_all();
+  }
+
+ private:
+  std::uint64_t now_ = 0;
+  WaitQueue waiting_;
+};
+
+std::uint64_t unit_bytes_for(Disk& target, const CopyOptions& options) {
+  if (target.cluster_size_bytes() != 0) return target.cluster_size_bytes();
+  const bool fine = options.sparse_bytes != 0 && options.sparse_bytes < raw_unit_bytes;
+  return fine ? sector_bytes : raw_unit_bytes;
+}
+
+class Copier {
+ public:
+  Copier(std::vector<Disk*> sources, Disk& target, CopyOptions options);
+  Task<Result<void>> run();
+
+ private:
+  Task<Result<void>> walk();
+  Task<Result<void>> copy_window(CopyWindow window);
+  Task<Result<void>> copy_pieces(const CopyWindow& window);
+  Task<Result<void>> load(ImageSequence& from, const CopyWindow& window, bool CopyPiece::* is_zero, Bytes buffer);
+  Task<Result<void>> write_runs(const CopyWindow& window, ConstBytes content, ConstBytes existing);
+  void start_run(TaskGroup& writes, const CopyWindow& window, ConstBytes content, CopyRun run);
+  CopyPlanRules plan_rules() const;
+  CopyRunRules run_rules() const;
+  bool compares() const;
+  void report_progress();
+
+  CopyOptions options_;
+  Disk& target_;
+  std::uint64_t unit_bytes_;
+  ImageSequence source_images_;
+  ImageSequence target_image_;
+  CopyPlan plan_;
+  BufferPool buffers_{CopyPlan::window_bytes};
+  Turnstile turnstile_;
+  TaskGroup group_;
+  std::uint64_t in_flight_bytes_ = 0;
+};
+
+Copier::Copier(std::vector<Disk*> sources, Disk& target, CopyOptions options)
+    : options_(std::move(options)),
+      target_(target),
+      unit_bytes_(unit_bytes_for(target, options_)),
+      source_images_(sources),
+      target_image_({&target}),
+      plan_(source_images_, target_image_, plan_rules()) {}
+
+CopyPlanRules Copier::plan_rules() const {
+  CopyPlanRules rules;
+  rules.total_bytes = std::min(source_images_.size_bytes(), target_.size_bytes());
+  rules.unit_bytes = unit_bytes_;
+  rules.target_content = options_.target_content;
+  rules.detect_zeros = options_.sparse_bytes != 0;
+  return rules;
+}
+
+CopyRunRules Copier::run_rules() const {
+  CopyRunRules rules;
+  rules.unit_bytes = unit_bytes_;
+  rules.sparse_bytes = options_.compress ? std::min(options_.sparse_bytes, unit_bytes_) : options_.sparse_bytes;
+  rules.skip_zeros = options_.target_content == TargetContent::zeros;
+  return rules;
+}
+
+bool Copier::compares() const {
+  return options_.target_content == TargetContent::compared || options_.target_content == TargetContent::same_below;
+}
+
+void Copier::report_progress() {
+  if (!options_.progress) return;
+  options_.progress(plan_.position_bytes() - in_flight_bytes_, plan_rules().total_bytes);
+}
+
+// Fills the buffer with the content of the window. Neighbouring pieces are read at once.
+Task<Result<void>> Copier::load(ImageSequence& from, const CopyWindow& window, bool CopyPiece::* is_zero,
+                                Bytes buffer) {
+  TaskGroup reads;
+  for (std::size_t i = 0; i < window.pieces.size();) {
+    const bool zero = window.pieces[i].*is_zero;
+    const std::uint64_t offset = window.pieces[i].offset_bytes;
+    std::size_t length = 0;
+    for (; i < window.pieces.size() && window.pieces[i].*is_zero == zero; ++i) length += window.pieces[i].length_bytes;
+    const Bytes part = buffer.subspan(offset - window.offset_bytes, length);
+    if (zero) {
+      std::memset(part.data(), 0, part.size());
+    } else {
+      reads.start(from.read(offset, part));
+    }
+  }
+  co_return co_await reads.join();
+}
+
+// Starts the request or, for compressed clusters, requests that one run needs.
+void Copier::start_run(TaskGroup& writes, const CopyWindow& window, ConstBytes content, CopyRun run) {
+  const std::uint64_t offset = window.offset_bytes + run.offset_bytes;
+  if (run.kind == CopyRun::Kind::zero) {
+    writes.start(target_.write_zeroes(offset, run.length_bytes, ZeroMode::unmap));
+    return;
+  }
+  const ConstBytes data = content.subspan(run.offset_bytes, run.length_bytes);
+  if (!options_.compress) {
+    writes.start(target_.write(offset, data));
+    return;
+  }
+  for (std::size_t at = 0; at < data.size(); at += unit_bytes_) {
+    const ConstBytes cluster = data.subspan(at, std::min<std::size_t>(unit_bytes_, data.size() - at));
+    writes.start(target_.write_compressed(offset + at, cluster));
+  }
+}
+
+Task<Result<void>> Copier::write_runs(const CopyWindow& window, ConstBytes content, ConstBytes existing) {
+  const std::vector<CopyRun> runs = copy_runs(content, existing, run_rules());
+  if (!options_.out_of_order) co_await turnstile_.wait_for(window.ticket);
+  TaskGroup writes;
+  for (const CopyRun& run : runs) {
+    if (writes.failed() || group_.failed()) break;
+    start_run(writes, window, content, run);
+  }
+  if (!options_.out_of_order) turnstile_.pass();
+  co_return co_await writes.join();
+}
+
+Task<Result<void>> Copier::copy_pieces(const CopyWindow& window) {
+  BufferPool::Loan content_loan = buffers_.take();
+  const Bytes content = content_loan.first(window.length_bytes);
+  Result<void> loaded = co_await load(source_images_, window, &CopyPiece::source_is_zero, content);
+  if (loaded && compares()) {
+    BufferPool::Loan existing_loan = buffers_.take();
+    const Bytes existing = existing_loan.first(window.length_bytes);
+    loaded = co_await load(target_image_, window, &CopyPiece::target_is_zero, existing);
+    if (loaded) co_return co_await write_runs(window, content, existing);
+  } else if (loaded) {
+    co_return co_await write_runs(window, content, ConstBytes());
+  }
+  if (!options_.out_of_order) {
+    co_await turnstile_.wait_for(window.ticket);
+    turnstile_.pass();
+  }
+  co_return loaded;
+}
+
+Task<Result<void>> Copier::copy_window(CopyWindow window) {
+  Result<void> done;
+  if (window.all_zero) {
+    if (!options_.out_of_order) {
+      co_await turnstile_.wait_for(window.ticket);
+      turnstile_.pass();
+    }
+    done = co_await target_.write_zeroes(window.offset_bytes, window.length_bytes, ZeroMode::unmap);
+  } else {
+    done = co_await copy_pieces(window);
+  }
+  in_flight_bytes_ -= window.length_bytes;
+  report_progress();
+  co_return done;
+}
+
+Task<Result<void>> Copier::walk() {
+  const std::size_t others = std::max(options_.parallel_requests, 1u) - 1;
+  while (!group_.failed()) {
+    if (options_.cancel && options_.cancel->load()) co_return fail(ErrorCode::cancelled, "interrupted");
+    BYRE_CO_TRY(std::optional<CopyWindow> window, co_await plan_.next());
+    if (!window) break;
+    co_await group_.wait_below(others);
+    in_flight_bytes_ += window->length_bytes;
+    group_.start(copy_window(std::move(*window)));
+  }
+  co_return Result<void>();
+}
+
+Task<Result<void>> Copier::run() {
+  const std::uint64_t wanted = source_images_.size_bytes();
+  const std::uint64_t available = round_up(target_.size_bytes(), sector_bytes);
+  if (wanted > available) {
+    co_return fail(ErrorCode::invalid_argument,
+                   "the target is smaller than the source: {} bytes, but {} bytes are to be copied", available, wanted);
+  }
+  const Result<void> walked = co_await walk();
+  const Result<void> joined = co_await group_.join();
+  report_progress();
+  co_return walked ? joined : walked;
+}
+
+}  // namespace
+
+std::uint64_t copy_size_bytes(const std::vector<Disk*>& sources) { return ImageSequence(sources).size_bytes(); }
+
+Task<Result<void>> copy_disks(std::vector<Disk*> sources, Disk& target, CopyOptions options) {
+  Copier copier(std::move(sources), target, std::move(options));
+  co_return co_await copier.run();
+}
+
+}  // namespace byre

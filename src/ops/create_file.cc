@@ -1,0 +1,118 @@
+// Creating images by name. Everything that can be refused is refused before the file is opened for writing: a typing
+// mistake must not cost an existing image.
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/math.h"
+#include "base/text.h"
+#include "byre/data/disk.h"
+#include "byre/ops/create.h"
+#include "byre/storage/file.h"
+#include "data/reference.h"
+#include "format/limits.h"
+#include "ops/create_options.h"
+
+namespace byre {
+
+namespace {
+
+constexpr std::uint64_t piece_bytes = std::uint64_t{2} << 20;
+
+enum class PathKind { missing, regular, other };
+
+PathKind kind_of(const std::string& path) {
+  struct stat info = {};
+  if (::stat(path.c_str(), &info) != 0) return PathKind::missing;
+  return S_ISREG(info.st_mode) ? PathKind::regular : PathKind::other;
+}
+
+// H-50: an image that becomes part of its own backing chain would be destroyed by the attempt.
+Result<> check_not_in_chain(const std::string& path, Disk* disk) {
+  struct stat info = {};
+  if (::stat(path.c_str(), &info) != 0) return {};
+  const StorageIdentity target{info.st_dev, info.st_ino};
+  for (; disk != nullptr; disk = disk->backing()) {
+    if (disk->storage().identity() != target) continue;
+    return fail(ErrorCode::refused, "{} cannot be created: it belongs to the backing chain that it would have",
+                escape_untrusted(path, path.size()));
+  }
+  return {};
+}
+
+Task<Result<std::uint64_t>> inspect_backing(const std::string& path, const CreateOptions& options) {
+  OpenOptions open_options;
+  open_options.format = options.backing_format;
+  BYRE_CO_TRY(std::string backing, resolve_reference(path, *options.backing_file));
+  BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(std::move(backing), std::move(open_options)));
+  const std::uint64_t size_bytes = disk->size_bytes();
+  const Result<> separate = check_not_in_chain(path, disk.get());
+  BYRE_CO_CHECK(co_await disk->close());
+  BYRE_CO_CHECK(separate);
+  co_return size_bytes;
+}
+
+Task<Result<void>> fill_raw(Storage& storage, const CreateOptions& options) {
+  const std::uint64_t size_bytes = *options.size_bytes;
+  if (storage.size_bytes() != size_bytes) BYRE_CO_CHECK(co_await storage.resize(size_bytes));
+  if (options.preallocation == Preallocation::falloc && size_bytes > 0) {
+    BYRE_CO_CHECK(co_await storage.allocate(0, size_bytes));
+  }
+  if (options.preallocation == Preallocation::full) {
+    const Buffer zeros(piece_bytes, Buffer::Fill::zero);
+    for (std::uint64_t done = 0; done < size_bytes; done += piece_bytes) {
+      const ConstBytes piece = zeros.bytes().first(std::min(piece_bytes, size_bytes - done));
+      BYRE_CO_CHECK(co_await write_bytes(storage, done, piece));
+    }
+  }
+  co_return co_await storage.flush();
+}
+
+// A device keeps its size: it must be large enough, and the rest of it is not part of the disk.
+Task<Result<void>> fill_storage(Storage& storage, PathKind kind, const CreateOptions& options) {
+  const bool is_raw = options.format == "raw";
+  if (kind == PathKind::other) {
+    if (!is_raw) co_return co_await create_qcow2(storage, options);
+    if (storage.size_bytes() >= *options.size_bytes) co_return Result<void>();
+    co_return fail(ErrorCode::no_space, "the device has {} bytes, the disk needs {}", storage.size_bytes(),
+                   *options.size_bytes);
+  }
+  if (storage.size_bytes() != 0) BYRE_CO_CHECK(co_await storage.resize(0));
+  if (is_raw) co_return co_await fill_raw(storage, options);
+  co_return co_await create_qcow2(storage, options);
+}
+
+}  // namespace
+
+Task<Result<CreateOptions>> prepare_create(std::string path, CreateOptions options) {
+  BYRE_CO_CHECK(check_create_options(options));
+  if (options.backing_file && options.open_backing) {
+    BYRE_CO_TRY(const std::uint64_t backing_size_bytes, co_await inspect_backing(path, options));
+    if (!options.size_bytes) options.size_bytes = backing_size_bytes;
+  }
+  if (!options.size_bytes) {
+    co_return fail(ErrorCode::invalid_argument, "the size of the disk is missing: give it behind the file name");
+  }
+  if (options.format == "qcow2") BYRE_CO_CHECK(ops::check_plan(options));
+  BYRE_CO_CHECK(check_create_options(options));
+  options.size_bytes = round_up(*options.size_bytes, format::sector_bytes);
+  co_return options;
+}
+
+Task<Result<void>> create_image(std::string path, CreateOptions options) {
+  BYRE_CO_TRY(options, co_await prepare_create(path, options));
+  const PathKind kind = kind_of(path);
+  FileOptions file_options;
+  file_options.writable = true;
+  file_options.create = true;
+  BYRE_CO_TRY(std::unique_ptr<Storage> storage, open_file(path, file_options));
+  Result<void> made = co_await fill_storage(*storage, kind, options);
+  if (made || kind == PathKind::other) co_return made;
+  if (kind == PathKind::missing) {
+    ::unlink(path.c_str());
+  } else {
+    (void)co_await storage->resize(0);
+  }
+  co_return made;
+}
+
+}  // namespace byre
