@@ -9,6 +9,7 @@ void register_compare(Cli& cli);
 void register_convert(Cli& cli);
 void register_create(Cli& cli);
 void register_info(Cli& cli);
+void register_io(Cli& cli);
 void register_map(Cli& cli);
 void register_measure(Cli& cli);
 
@@ -17,6 +18,7 @@ inline void register_commands(Cli& cli) {
   register_convert(cli);
   register_create(cli);
   register_info(cli);
+  register_io(cli);
   register_map(cli);
   register_measure(cli);
 }

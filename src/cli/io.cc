@@ -1,0 +1,108 @@
+// byre io: exercises an image with single requests (FORMAT.md C-29 to C-35).
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+
+#include "cli/commands.h"
+#include "cli/io_commands.h"
+#include "cli/loop.h"
+#include "cli/output.h"
+
+namespace byre::cli {
+
+namespace {
+
+struct Arguments {
+  std::optional<std::string> file;
+  std::vector<std::string> commands;
+  IoOpenSettings settings;
+  bool no_cache = false;
+};
+
+// Prints what a command has to say before the next one waits for anything.
+Task<bool> run_and_flush(IoSession& session, std::string line) {
+  const bool done = co_await run_io_line(session, std::move(line));
+  std::fflush(stdout);
+  co_return done;
+}
+
+Task<bool> run_standard_input(IoSession& session) {
+  const bool interactive = ::isatty(STDIN_FILENO) != 0;
+  bool all_done = true;
+  while (!session.quit) {
+    if (interactive) print("byre> ");
+    std::fflush(stdout);
+    std::string line;
+    bool more = false;
+    // Away from the loop: requests in flight go on while somebody types.
+    co_await offload([&line, &more] { more = static_cast<bool>(std::getline(std::cin, line)); });
+    if (!more) break;
+    if (!co_await run_and_flush(session, std::move(line))) all_done = false;
+  }
+  co_return all_done;
+}
+
+Task<bool> run_commands(IoSession& session, const std::vector<std::string>& commands) {
+  if (commands.empty()) co_return co_await run_standard_input(session);
+  bool all_done = true;
+  for (const std::string& command : commands) {
+    if (!co_await run_and_flush(session, command)) all_done = false;
+    if (session.quit) break;
+  }
+  co_return all_done;
+}
+
+Task<Result<int>> exercise(const Arguments& arguments) {
+  IoSession session;
+  if (arguments.file) {
+    const std::string path = *arguments.file;
+    IoOpenSettings settings = arguments.settings;
+    if (arguments.no_cache) settings.flags.cache = CacheMode::none;
+    auto opened = co_await session.open(path, std::move(settings));
+    if (!opened) {
+      co_return std::unexpected(std::move(opened).error().with_context("can't open device " + escape_untrusted(path)));
+    }
+  }
+  const bool all_done = co_await run_commands(session, arguments.commands);
+  BYRE_CO_CHECK(co_await session.close());
+  co_return all_done ? exit_success : exit_failure;
+}
+
+int run(const Arguments& arguments) {
+  const Result<int> code = run_on_loop(exercise(arguments));
+  return code ? *code : report(std::unexpected(code.error()));
+}
+
+void add_discard(CLI::App& app, bool& discard) {
+  const auto parse = [&discard](const std::string& text) {
+    if (text != "unmap" && text != "on" && text != "ignore" && text != "off") {
+      throw CLI::ValidationError("Invalid discard option: " + escape_untrusted(text) + " (unmap or ignore)");
+    }
+    discard = text == "unmap" || text == "on";
+  };
+  app.add_option_function<std::string>("-d,--discard", parse, "unmap (default) or ignore")->type_name("MODE");
+}
+
+}  // namespace
+
+void register_io(Cli& cli) {
+  auto [app, arguments] = cli.add<Arguments>({"io", "Exercise an image with single requests",
+                                              "  byre io -c 'write -P 0xab 0 64k' -c 'read -v 0 32' disk.qcow2\n"
+                                              "  byre io -r -c map disk.qcow2\n"
+                                              "  byre io -c help\n"},
+                                             run);
+  app.add_option("file", arguments.file, "the image; the command 'open' can open it too");
+  app.add_option("-c,--cmd", arguments.commands, "run this command (repeatable; none: they are read from input)")
+      ->type_name("COMMAND")
+      ->take_all()
+      ->allow_extra_args(false);
+  app.add_flag("-r,--read-only", arguments.settings.read_only, "open it read-only");
+  app.add_flag("-s,--snapshot", arguments.settings.throw_away, "keep changes in memory and drop them at the end");
+  app.add_flag("-n,--nocache", arguments.no_cache, "short for -t none");
+  add_cache_mode(app, "-t,--cache", arguments.settings.flags.cache, "cache mode (default: writeback)");
+  add_discard(app, arguments.settings.discard);
+  add_open_flags(app, arguments.settings.flags);
+}
+
+}  // namespace byre::cli

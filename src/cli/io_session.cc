@@ -1,0 +1,56 @@
+#include "cli/io_session.h"
+
+#include "byre/ops/create.h"
+#include "byre/storage/memory.h"
+
+namespace byre::cli {
+
+namespace {
+
+// An overlay in memory that takes the changes.
+Task<Result<std::unique_ptr<Disk>>> open_on_memory(std::unique_ptr<Disk> disk, OpenOptions options) {
+  CreateOptions create;
+  create.size_bytes = disk->size_bytes();
+  create.backing_file = disk->storage().name();
+  create.backing_format = std::string(disk->format());
+  create.open_backing = false;
+  auto memory = std::make_unique<MemoryStorage>();
+  BYRE_CO_CHECK(co_await create_qcow2(*memory, std::move(create)));
+  options.format = "qcow2";
+  options.writable = true;
+  options.force_share = false;
+  co_return co_await open_disk(std::move(memory), std::move(options), std::move(disk));
+}
+
+}  // namespace
+
+Task<Result<void>> IoSession::open(std::string path, IoOpenSettings settings) {
+  OpenOptions options = open_options(settings.flags);
+  options.writable = !settings.read_only && !settings.throw_away;
+  options.discard = settings.discard;
+  BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(path, options));
+  if (settings.throw_away && !settings.read_only) {
+    BYRE_CO_TRY(disk, co_await open_on_memory(std::move(disk), std::move(options)));
+  }
+  disk_ = std::move(disk);
+  path_ = std::move(path);
+  settings_ = std::move(settings);
+  co_return Result<void>();
+}
+
+Task<Result<void>> IoSession::close() {
+  if (!disk_) co_return Result<void>();
+  const Result<void> drained = co_await in_flight_.join();
+  BYRE_ASSERT(drained.has_value());
+  const Result<void> closed = co_await disk_->close();
+  disk_.reset();
+  co_return closed;
+}
+
+Task<Result<void>> IoSession::reopen(IoOpenSettings settings) {
+  std::string path = path_;
+  BYRE_CO_CHECK(co_await close());
+  co_return co_await open(std::move(path), std::move(settings));
+}
+
+}  // namespace byre::cli
