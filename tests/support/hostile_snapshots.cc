@@ -53,7 +53,7 @@ void add_tables(Snapshots& images) {
   added.snapshot_refused = true;
   image = with_snapshot();
   const std::uint64_t entry = image.load64(64);
-  image.put_bytes(entry + 64, bytes_from("\x1b[2J\x07\xff\r"));
+  image.put_bytes(entry + 64, bytes_from("\x1b[2J\x07\xff\r\x7f\xc2\x9b"));
   images.add(40, "control bytes in id and name", accepted, std::move(image)).snapshot_refused = true;  // no id "1"
 }
 
