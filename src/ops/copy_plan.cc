@@ -41,8 +41,9 @@ Task<Result<CopyPlan::Stretch>> CopyPlan::stretch_at(std::uint64_t offset_bytes)
   BYRE_CO_TRY(const BlockStatus source, co_await source_status_.at(offset_bytes));
   std::uint64_t length = std::min(source.length_bytes, rules_.total_bytes - offset_bytes);
   BYRE_CO_TRY(const bool shared, co_await is_shared(offset_bytes, length));
+  const bool zero = source.zero && rules_.detect_zeros;
   bool target_is_zero = false;
-  if (compares()) {
+  if (compares() || (zero && rules_.target_content == TargetContent::unknown)) {
     BYRE_CO_TRY(const BlockStatus target, co_await target_status_.at(offset_bytes));
     length = std::min(length, target.length_bytes);
     target_is_zero = target.zero;
@@ -50,7 +51,7 @@ Task<Result<CopyPlan::Stretch>> CopyPlan::stretch_at(std::uint64_t offset_bytes)
   Stretch stretch{Action::copy, {offset_bytes, length, source.zero, target_is_zero}};
   if (shared || (source.zero && target_is_zero)) {
     stretch.action = Action::skip;
-  } else if (source.zero && rules_.detect_zeros) {
+  } else if (zero) {
     stretch.action = rules_.target_content == TargetContent::zeros ? Action::skip : Action::zero;
   }
   co_return stretch;

@@ -74,6 +74,16 @@ TEST_F(Copy, ZeroesATargetOfUnknownContent) {
   EXPECT_EQ(only(source, Kind::read).size(), 1u);
 }
 
+TEST_F(Copy, ZeroesNothingThatReadsAsZerosAlready) {
+  FakeDisk source(8 * MiB);
+  FakeDisk target(8 * MiB, cluster);
+  target.fill(4 * MiB, 2 * cluster, 'x');
+  CopyOptions options;
+  options.target_content = TargetContent::unknown;
+  ASSERT_TRUE(copy({&source}, target, options));
+  EXPECT_EQ(target.log, (std::vector<FakeRequest>{{Kind::zero, 4 * MiB, 2 * cluster}}));
+}
+
 TEST_F(Copy, LeavesWhatLiesBehindTheSourceAlone) {
   FakeDisk source(cluster + 100);
   source.fill(0, cluster + 100, 'a');
@@ -189,6 +199,7 @@ TEST_F(Copy, ReportsTheFailureOfAnyRequest) {
     FakeDisk source(16 * MiB);
     source.fill(0, 8 * MiB, 'a');
     FakeDisk target(16 * MiB, cluster);
+    target.fill(0, 16 * MiB, 'x');
     const auto fails = [kind](const FakeRequest& request) {
       return request.kind == kind && request.offset_bytes >= 4 * MiB;
     };

@@ -14,7 +14,7 @@ namespace byre {
 // What the target reads as before the copy.
 enum class TargetContent {
   zeros,       // zeros are left out
-  unknown,     // zeros are written as zeros, host space is given back
+  unknown,     // zeros are written as zeros where its status does not call it zero; host space is given back
   compared,    // each cluster is compared first, and only what differs is written: for a target with a backing file
   same_below,  // as compared, for a target that is an empty overlay of the source's own backing file: what the
                // source's top layer does not have is skipped unread
