@@ -1,4 +1,4 @@
-// Each image of the collection gets the reaction that its rule demands (FORMAT.md H-8 to H-60), for a read, for a
+// Each image of the collection gets the reaction that its rule demands (docs/format.md H-8 to H-60), for a read, for a
 // write, and for everything at once. Crashes, hangs and memory errors are what the sanitizers and the time limit of a
 // test see.
 
