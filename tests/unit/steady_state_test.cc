@@ -99,7 +99,9 @@ TEST_P(SteadyStateTest, ReadsOfAllocatedDataInAFileDoNotAllocate) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, SteadyStateTest, testing::Values(IoMode::automatic, IoMode::threads),
-                         [](const auto& info) { return info.param == IoMode::threads ? "threads" : "automatic"; });
+                         [](const auto& parameter) {
+                           return parameter.param == IoMode::threads ? "threads" : "automatic";
+                         });
 
 }  // namespace
 }  // namespace byre
