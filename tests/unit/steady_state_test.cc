@@ -24,6 +24,11 @@
 
 #ifndef BYRE_SANITIZED
 
+// g++ takes an inlined `free` for a mismatch with the `operator new` above it.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
+#endif
+
 namespace {
 std::atomic<std::uint64_t> allocations = 0;
 }  // namespace
