@@ -1,6 +1,6 @@
-// The table of internal snapshots (FORMAT.md section 14.1). Decoding refuses what cannot be parsed within the limits
-// (H-39, H-40). A snapshot with an unusable L1 table or disk size is still listed; whoever wants to use or delete it
-// asks check_snapshot_l1() and the others first (H-41 to H-43).
+// The table of internal snapshots (docs/format.md section 14.1). Decoding refuses what cannot be parsed within the
+// limits (H-39, H-40). A snapshot with an unusable L1 table or disk size is still listed; whoever wants to use or
+// delete it asks check_snapshot_l1() and the others first (H-41 to H-43).
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Which host clusters hold metadata (FORMAT.md section 20.4). Every write asks it first, so that a damaged or hostile
-// image cannot make the engine overwrite its own structures (H-23..H-26).
+// Which host clusters hold metadata (docs/format.md section 20.4). Every write asks it first, so that a damaged or
+// hostile image cannot make the engine overwrite its own structures (H-23..H-26).
 #pragma once
 
 #include <cstdint>

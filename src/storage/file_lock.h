@@ -1,4 +1,4 @@
-// Cooperative locks between the programs of one host that open an image (FORMAT.md Appendix C).
+// Cooperative locks between the programs of one host that open an image (docs/format.md Appendix C).
 #pragma once
 
 #include <string>

@@ -16,6 +16,7 @@ import os
 import random
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -313,10 +314,11 @@ def report(seed, failure, directory):
 
 def run_many(first, count, workers, results):
     """Stops early after a few failures: they probably have one cause."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as on a timeout: what follows removes the directory
     scratch = tempfile.mkdtemp(prefix="byre-differential-", dir=SHM if os.access(SHM, os.W_OK) else None)
     programs = requests = failures = 0
     try:
-        with multiprocessing.Pool(workers) as pool:
+        with multiprocessing.Pool(workers, signal.signal, (signal.SIGTERM, signal.SIG_DFL)) as pool:
             jobs = ((seed, scratch) for seed in range(first, first + count))
             for seed, done, failure in pool.imap_unordered(run_in_worker, jobs, chunksize=4):
                 programs += 1

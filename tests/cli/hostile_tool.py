@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The tool on images made to harm (FORMAT.md section 24): it answers each within a second or two of computing and
+"""The tool on images made to harm (docs/format.md section 24): it answers each within a second or two of computing and
 64 MiB, with exit code 0 or 1, an error that says `byre: ...`, nothing that a terminal obeys, and the image as it was
 unless it was asked to change it and could."""
 import hashlib

@@ -1,4 +1,4 @@
-// Images made to harm (FORMAT.md section 24), each with the reaction that the rule demands.
+// Images made to harm (docs/format.md section 24), each with the reaction that the rule demands.
 #pragma once
 
 #include <cstdint>

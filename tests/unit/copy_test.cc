@@ -199,6 +199,7 @@ TEST_F(Copy, ReportsTheFailureOfAnyRequest) {
     FakeDisk source(16 * MiB);
     source.fill(0, 8 * MiB, 'a');
     FakeDisk target(16 * MiB, cluster);
+    target.fill(0, 16 * MiB, 'x');
     const auto fails = [kind](const FakeRequest& request) {
       return request.kind == kind && request.offset_bytes >= 4 * MiB;
     };

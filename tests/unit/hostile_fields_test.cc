@@ -1,4 +1,4 @@
-// Nasty values in every field (FORMAT.md H-1 to H-7): whatever an image says, no request may crash, hang or touch
+// Nasty values in every field (docs/format.md H-1 to H-7): whatever an image says, no request may crash, hang or touch
 // memory that is not its own, and reading changes nothing.
 
 #include <gtest/gtest.h>

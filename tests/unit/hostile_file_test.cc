@@ -1,5 +1,5 @@
-// A file that another program cuts off while it is open (FORMAT.md H-59): what is missing of a table is an error, not
-// zeros.
+// A file that another program cuts off while it is open (docs/format.md H-59): what is missing of a table is an error,
+// not zeros.
 
 #include <gtest/gtest.h>
 #include <unistd.h>

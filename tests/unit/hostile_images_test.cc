@@ -1,4 +1,4 @@
-// Each image of the collection gets the reaction that its rule demands (FORMAT.md H-8 to H-60), for a read, for a
+// Each image of the collection gets the reaction that its rule demands (docs/format.md H-8 to H-60), for a read, for a
 // write, and for everything at once. Crashes, hangs and memory errors are what the sanitizers and the time limit of a
 // test see.
 
@@ -111,7 +111,7 @@ TEST_P(HostileRule, IsToldByInspection) {
 }
 
 INSTANTIATE_TEST_SUITE_P(H, HostileRule, testing::ValuesIn(rules()),
-                         [](const auto& rule) { return std::to_string(rule.param); });
+                         [](const auto& parameter) { return std::to_string(parameter.param); });
 
 // What is refused must be refused for its own fault: the sample without any fault serves every request.
 TEST(HostileImages, TheSampleItselfIsSound) {

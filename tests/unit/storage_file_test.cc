@@ -1,4 +1,4 @@
-// Opening, refusing and locking (FORMAT.md Appendix C).
+// Opening, refusing and locking (docs/format.md Appendix C).
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>

@@ -1,4 +1,4 @@
-"""Random requests to a disk, as commands of an image exerciser (FORMAT.md C-29 to C-33), and what they must lead to.
+"""Random requests to a disk, as commands of an image exerciser (format.md C-29 to C-33), and what they must lead to.
 
 Session draws the commands of one process and applies each to a model: the content of the disk, and whether a cluster's
 mapping is free to take compressed data. Requests are in flight together only where the outcome does not depend on
@@ -7,7 +7,7 @@ their order.
 
 from content import Content
 
-# What a compressed write into a cluster meets (FORMAT.md section 8.4).
+# What a compressed write into a cluster meets (docs/format.md section 8.4).
 FREE = "free"  # unallocated or plain zero: it succeeds
 KEPT = "kept"  # a host cluster is allocated: it fails
 PACKED = "packed"  # written by a compressed write: it fails; zeroing sets it free, or not if it did not compress
@@ -122,7 +122,7 @@ class Session:
         self.disk = disk
         self.limits = limits
         # The reference hands out space of a compressed cluster that was freed in the same session while it goes on
-        # packing there (FORMAT.md 27.1): what such a session compressed, it does not touch again.
+        # packing there (docs/format.md 27.1): what such a session compressed, it does not touch again.
         self.avoids_reuse = avoids_reuse
         self.packed_here = set()
         self.in_flight = []  # (begin, end)
