@@ -1,4 +1,4 @@
-// Big-endian loads and stores, from any alignment (FORMAT.md section 0: all integers are big-endian).
+// Big-endian loads and stores, from any alignment (docs/format.md section 0: all integers are big-endian).
 #pragma once
 
 #include <bit>

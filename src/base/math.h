@@ -1,4 +1,4 @@
-// Integer arithmetic that cannot wrap unnoticed (FORMAT.md H-1).
+// Integer arithmetic that cannot wrap unnoticed (docs/format.md H-1).
 #pragma once
 
 #include <bit>

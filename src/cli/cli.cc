@@ -7,10 +7,6 @@
 
 #include "cli/output.h"
 
-#ifndef BYRE_VERSION
-#define BYRE_VERSION "0.1.0"
-#endif
-
 namespace byre::cli {
 
 namespace {

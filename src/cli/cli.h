@@ -16,7 +16,7 @@
 
 namespace byre::cli {
 
-// Exit codes of the tool (FORMAT.md C-1). Subcommands may define others (C-6, C-20).
+// Exit codes of the tool (docs/format.md C-1). Subcommands may define others (C-6, C-20).
 inline constexpr int exit_success = 0;
 inline constexpr int exit_failure = 1;
 

@@ -1,4 +1,4 @@
-// byre compare: do two images read the same? (FORMAT.md C-19, C-20)
+// byre compare: do two images read the same? (docs/format.md C-19, C-20)
 #include "byre/ops/compare.h"
 
 #include "cli/commands.h"

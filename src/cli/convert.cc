@@ -1,4 +1,4 @@
-// byre convert: copies images into a new image of any format (FORMAT.md C-26).
+// byre convert: copies images into a new image of any format (docs/format.md C-26).
 #include "byre/ops/convert.h"
 
 #include "cli/commands.h"

@@ -1,4 +1,4 @@
-// byre create: makes a new image (FORMAT.md C-23).
+// byre create: makes a new image (docs/format.md C-23).
 #include "byre/ops/create.h"
 
 #include "cli/commands.h"

@@ -1,4 +1,4 @@
-// byre info: shows what an image says about itself (FORMAT.md C-12 to C-14).
+// byre info: shows what an image says about itself (docs/format.md C-12 to C-14).
 #include "byre/ops/info.h"
 
 #include "cli/commands.h"

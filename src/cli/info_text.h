@@ -1,4 +1,4 @@
-// The two faces of `info`: JSON with the keys that scripts know, and text (FORMAT.md C-12 to C-14, C-21).
+// The two faces of `info`: JSON with the keys that scripts know, and text (docs/format.md C-12 to C-14, C-21).
 #pragma once
 
 #include <string>

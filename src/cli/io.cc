@@ -1,4 +1,4 @@
-// byre io: exercises an image with single requests (FORMAT.md C-29 to C-35).
+// byre io: exercises an image with single requests (docs/format.md C-29 to C-35).
 #include <unistd.h>
 
 #include <cstdio>

@@ -1,4 +1,4 @@
-// What the commands of `byre io` print, in the wording of the tool that scripts know (FORMAT.md C-30).
+// What the commands of `byre io` print, in the wording of the tool that scripts know (docs/format.md C-30).
 #pragma once
 
 #include <chrono>

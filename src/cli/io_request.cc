@@ -55,6 +55,16 @@ Result<void> check_whole_clusters(Disk& disk, const IoWrite& request) {
   return std::unexpected(Error(ErrorCode::invalid_argument, "not whole clusters", ENOTSUP));
 }
 
+// A disk takes one compressed cluster at a time; the command takes any number of them.
+Task<Result<void>> write_compressed_clusters(Disk& disk, std::uint64_t offset_bytes, ConstBytes bytes) {
+  const std::uint64_t step = std::max<std::uint64_t>(disk.cluster_size_bytes(), 1);
+  for (std::uint64_t at = 0; at < bytes.size(); at += step) {
+    const ConstBytes cluster = bytes.subspan(at, std::min<std::uint64_t>(step, bytes.size() - at));
+    BYRE_CO_CHECK(co_await disk.write_compressed(offset_bytes + at, cluster));
+  }
+  co_return Result<void>();
+}
+
 Task<Result<void>> write_range(Disk& disk, const IoWrite& request) {
   BYRE_CO_CHECK(check_inside(disk, request.offset_bytes, request.length_bytes));
   if (request.kind == IoWrite::Kind::zeroes) {
@@ -65,7 +75,7 @@ Task<Result<void>> write_range(Disk& disk, const IoWrite& request) {
   const Buffer buffer = filled(request);
   const ConstBytes bytes = buffer.bytes();
   if (request.kind == IoWrite::Kind::data) co_return co_await disk.write(request.offset_bytes, bytes);
-  co_return co_await disk.write_compressed(request.offset_bytes, bytes);
+  co_return co_await write_compressed_clusters(disk, request.offset_bytes, bytes);
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Commands that move data: from words to a request. An asynchronous command hands its request to the session's group
-// and is done; it succeeds once the request is under way, whatever becomes of it (FORMAT.md C-29).
+// and is done; it succeeds once the request is under way, whatever becomes of it (docs/format.md C-29).
 #include <cerrno>
 #include <cstdio>
 #include <cstring>

@@ -34,10 +34,10 @@ class IoWords {
 };
 
 // What the words of a command say; each prints its own complaint on standard output and returns nothing.
-std::optional<std::uint64_t> read_number(const std::string& word);          // FORMAT.md C-3
+std::optional<std::uint64_t> read_number(const std::string& word);          // docs/format.md C-3
 std::optional<std::uint8_t> read_pattern(const std::string& word);          // 0 to 255, any base that C has
 std::optional<std::uint64_t> read_request_length(const std::string& word);  // at most largest_request_bytes
 
-inline constexpr std::uint64_t largest_request_bytes = 2147483136;  // FORMAT.md C-30
+inline constexpr std::uint64_t largest_request_bytes = 2147483136;  // docs/format.md C-30
 
 }  // namespace byre::cli

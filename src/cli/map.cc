@@ -1,5 +1,5 @@
-// byre map: where the bytes of a disk are (FORMAT.md C-15, C-16). Entries are printed as they are found, so that memory
-// does not grow with the disk; the last one is held back until it is known not to go on.
+// byre map: where the bytes of a disk are (docs/format.md C-15, C-16). Entries are printed as they are found, so that
+// memory does not grow with the disk; the last one is held back until it is known not to go on.
 #include <algorithm>
 
 #include "byre/data/disk.h"

@@ -1,4 +1,4 @@
-// byre measure: how long the file of a new image would be (FORMAT.md C-17, C-18).
+// byre measure: how long the file of a new image would be (docs/format.md C-17, C-18).
 #include "byre/ops/measure.h"
 
 #include "cli/commands.h"

@@ -8,8 +8,9 @@ namespace byre::cli {
 
 void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
+// All but ASCII is written as \uNNNN: texts come from images, and a terminal may obey C1 and DEL (H-6).
 void print_json(const Json& value) {
-  print(value.dump(4, ' ', false, Json::error_handler_t::replace));
+  print(value.dump(4, ' ', true, Json::error_handler_t::replace));
   print("\n");
 }
 

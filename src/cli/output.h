@@ -1,4 +1,4 @@
-// What the tool prints: results on standard output, diagnostics on standard error (FORMAT.md C-1, C-2).
+// What the tool prints: results on standard output, diagnostics on standard error (docs/format.md C-1, C-2).
 #pragma once
 
 #include <nlohmann/json.hpp>

@@ -7,8 +7,8 @@
 
 namespace byre::cli {
 
-// With -p: "    (12.34/100%)" and a carriage return on standard output (FORMAT.md C-26). Without, and if standard error
-// is a terminal: a line there, once the work has taken a second. Else silent.
+// With -p: "    (12.34/100%)" and a carriage return on standard output (docs/format.md C-26). Without, and if standard
+// error is a terminal: a line there, once the work has taken a second. Else silent.
 class Progress {
  public:
   enum class Style { silent, percent, terminal };

@@ -1,5 +1,5 @@
-// Compressed clusters (FORMAT.md section 8.3). Pure computation, made to run in worker threads; every function may be
-// called from any thread.
+// Compressed clusters (docs/format.md section 8.3). Pure computation, made to run in worker threads; every function may
+// be called from any thread.
 #pragma once
 
 #include <cstddef>

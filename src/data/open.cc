@@ -116,7 +116,8 @@ std::vector<meta::MetadataRegion> metadata_regions(const format::Header& header,
       {MetadataKind::refcount_table, header.refcount_table, header.refcount_table_clusters * cluster_size},
   };
   if (!snapshots.empty()) {
-    regions.push_back({MetadataKind::snapshot_table, header.snapshot_table, format::snapshot_table_bytes(snapshots)});
+    regions.push_back(
+        {MetadataKind::snapshot_table, header.snapshot_table, format::stored_snapshot_table_bytes(snapshots)});
   }
   for (const format::Snapshot& snapshot : snapshots) {
     regions.push_back({MetadataKind::snapshot_l1_table, snapshot.l1_table, std::uint64_t{snapshot.l1_entries} * 8});

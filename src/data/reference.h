@@ -9,8 +9,8 @@
 
 namespace byre {
 
-// Where a backing name leads: relative names start at the directory of the image that names them (FORMAT.md section
-// 12). Error: refused, for a name with a protocol prefix ("nbd:", "json:", ...) and for an empty one.
+// Where a backing name leads: relative names start at the directory of the image that names them (docs/format.md
+// section 12). Error: refused, for a name with a protocol prefix ("nbd:", "json:", ...) and for an empty one.
 Result<std::string> resolve_reference(std::string_view image_path, std::string_view name);
 
 // Opens the resolved file read-only, as the policy allows. Only regular files and block devices are opened.

@@ -1,4 +1,4 @@
-// Persistent bitmaps on disk: the header extension, the directory and the bitmap tables (FORMAT.md section 15).
+// Persistent bitmaps on disk: the header extension, the directory and the bitmap tables (docs/format.md section 15).
 // Directories are refused whole if anything in them breaks a limit (H-45); what a single bitmap may then be used for
 // (in_use, table length, unknown extra data: H-46) is the caller's decision.
 #pragma once

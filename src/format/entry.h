@@ -1,5 +1,5 @@
 // Entries of the tables that translate addresses: L1, L2 (plain, compressed, extended) and the refcount table
-// (FORMAT.md sections 6 to 9). Decoding checks everything that the entry and the geometry alone can tell: reserved
+// (docs/format.md sections 6 to 9). Decoding checks everything that the entry and the geometry alone can tell: reserved
 // bits, alignment, forbidden combinations (H-21, H-22, H-30, H-31, H-36). Whether an offset lies inside the file or
 // upon other metadata is the caller's question. Encoding a decoded entry gives back the same bytes.
 #pragma once

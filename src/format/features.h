@@ -1,4 +1,4 @@
-// Feature bits and the table that names them (FORMAT.md sections 4 and 5).
+// Feature bits and the table that names them (docs/format.md sections 4 and 5).
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// The arithmetic of one image: sizes and index splits (FORMAT.md section 1). A small value, cheap to copy.
+// The arithmetic of one image: sizes and index splits (docs/format.md section 1). A small value, cheap to copy.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// The header cluster: fixed fields, extensions, backing name (FORMAT.md sections 3 to 5). decode_header() is the only
-// place that judges them, in the order of section 3.4: what it returns for reading or writing obeys I-1 to I-9 and
+// The header cluster: fixed fields, extensions, backing name (docs/format.md sections 3 to 5). decode_header() is the
+// only place that judges them, in the order of section 3.4: what it returns for reading or writing obeys I-1 to I-9 and
 // points at tables that are aligned, within their limits and inside the file.
 #pragma once
 

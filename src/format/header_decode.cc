@@ -1,6 +1,6 @@
-// Loads all fixed fields first, then judges them in the order of FORMAT.md section 3.4, which decides what complaint
-// wins. The extensions are walked before the feature bits are judged, since they may name an unknown feature, but
-// their own faults are reported at their turn. Left out: whether tables overlap each other, and all they contain.
+// Loads all fixed fields first, then judges them in the order of docs/format.md section 3.4, which decides what
+// complaint wins. The extensions are walked before the feature bits are judged, since they may name an unknown feature,
+// but their own faults are reported at their turn. Left out: whether tables overlap each other, and all they contain.
 #include <algorithm>
 
 #include "base/endian.h"

@@ -1,4 +1,4 @@
-// The extension area behind the header fields (FORMAT.md section 5).
+// The extension area behind the header fields (docs/format.md section 5).
 #pragma once
 
 #include <cstddef>

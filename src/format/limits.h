@@ -1,4 +1,4 @@
-// Every limit of the format that the engine enforces, by name (FORMAT.md section 21). Values are inclusive maxima
+// Every limit of the format that the engine enforces, by name (docs/format.md section 21). Values are inclusive maxima
 // unless said.
 #pragma once
 

@@ -1,5 +1,5 @@
-// The LUKS1 header at the start of the encryption area (FORMAT.md section 13, H-53, H-54). Decoding only tells what is
-// there; whether this build can unlock it is another question.
+// The LUKS1 header at the start of the encryption area (docs/format.md section 13, H-53, H-54). Decoding only tells
+// what is there; whether this build can unlock it is another question.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
-// Reference counts of 1 to 64 bits inside a refcount block (FORMAT.md section 6). A block is one cluster; indexes are
-// below Geometry::refcounts_per_block(). Widths of 8 bits and more are big-endian, smaller ones fill each byte from
+// Reference counts of 1 to 64 bits inside a refcount block (docs/format.md section 6). A block is one cluster; indexes
+// are below Geometry::refcounts_per_block(). Widths of 8 bits and more are big-endian, smaller ones fill each byte from
 // the least significant bit.
 #pragma once
 

@@ -1,4 +1,4 @@
-// Judging where an untrusted field says that a table is (FORMAT.md H-13 to H-15).
+// Judging where an untrusted field says that a table is (docs/format.md H-13 to H-15).
 #pragma once
 
 #include <cstdint>

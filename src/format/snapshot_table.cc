@@ -142,6 +142,15 @@ std::uint64_t snapshot_table_bytes(const std::vector<Snapshot>& snapshots) {
   return at;
 }
 
+std::uint64_t stored_snapshot_table_bytes(const std::vector<Snapshot>& snapshots) {
+  std::uint64_t at = 0;
+  for (const Snapshot& snapshot : snapshots) {
+    at = round_up(at, 8) + snapshot_entry_min_bytes + snapshot.extra_data_bytes + snapshot.id.size() +
+         snapshot.name.size();
+  }
+  return at;
+}
+
 Result<std::vector<std::byte>> encode_snapshot_table(const std::vector<Snapshot>& snapshots,
                                                      std::uint64_t virtual_size_bytes) {
   if (snapshots.size() > max_snapshots) {

@@ -1,6 +1,6 @@
-// The table of internal snapshots (FORMAT.md section 14.1). Decoding refuses what cannot be parsed within the limits
-// (H-39, H-40). A snapshot with an unusable L1 table or disk size is still listed; whoever wants to use or delete it
-// asks check_snapshot_l1() and the others first (H-41 to H-43).
+// The table of internal snapshots (docs/format.md section 14.1). Decoding refuses what cannot be parsed within the
+// limits (H-39, H-40). A snapshot with an unusable L1 table or disk size is still listed; whoever wants to use or
+// delete it asks check_snapshot_l1() and the others first (H-41 to H-43).
 #pragma once
 
 #include <cstdint>
@@ -44,6 +44,8 @@ Result<std::vector<Snapshot>> decode_snapshot_table(ConstBytes table, std::uint6
 
 // The encoded table's length: entries start at multiples of 8, the last one is not padded.
 std::uint64_t snapshot_table_bytes(const std::vector<Snapshot>& snapshots);
+// The length that the table had where the entries were read: those of older writers are shorter.
+std::uint64_t stored_snapshot_table_bytes(const std::vector<Snapshot>& snapshots);
 // A snapshot without disk size is written with `virtual_size_bytes`. Errors: a limit of section 21 is exceeded.
 Result<std::vector<std::byte>> encode_snapshot_table(const std::vector<Snapshot>& snapshots,
                                                      std::uint64_t virtual_size_bytes);

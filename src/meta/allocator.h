@@ -1,5 +1,5 @@
-// Finds and counts free host clusters, and grows the refcount structure where it does not reach (FORMAT.md sections 6
-// and 17, O-8, O-9).
+// Finds and counts free host clusters, and grows the refcount structure where it does not reach (docs/format.md
+// sections 6 and 17, O-8, O-9).
 #pragma once
 
 #include <cstdint>

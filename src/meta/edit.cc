@@ -128,7 +128,8 @@ std::uint64_t Metadata::entries_to_page_end(const EntrySlot& slot) const {
   return (cache_.page_size_bytes() - in_page) / geometry_.l2_entry_bytes();
 }
 
-// An entry that names metadata must not be unlinked: it would lower the count of what it does not own (H-23).
+// An entry that names metadata must not be unlinked: it would lower the count of what it does not own (H-23). Nor one
+// whose cluster has no count left for it (H-44): the allocator might hand out that very cluster to replace it (H-25).
 Outcome<void> Metadata::check_replaceable(const L2Entry& entry, GuestOffset at) {
   const bool compressed = entry.kind == ClusterKind::compressed;
   if (!compressed && !entry.has_host_cluster()) return {};
@@ -141,10 +142,16 @@ Outcome<void> Metadata::check_replaceable(const L2Entry& entry, GuestOffset at) 
                                               at.bytes, from.bytes))));
   }
   for (std::uint64_t cluster = cluster_of(from); cluster <= cluster_of(from + (length - 1)); ++cluster) {
-    const auto kind = guard_.at(cluster);
-    if (!kind && cluster != 0) continue;
-    return damaged(fmt::format("guest offset {:#x} is mapped to host cluster {}, which belongs to the {}", at.bytes,
-                               cluster, describe(kind.value_or(MetadataKind::header))));
+    if (const auto kind = guard_.at(cluster)) {
+      return damaged(fmt::format("guest offset {:#x} is mapped to host cluster {}, which belongs to the {}", at.bytes,
+                                 cluster, describe(*kind)));
+    }
+    BYRE_TRY(const std::uint64_t count, refcounts_.get(cluster, host_end()));
+    if (count > life_.going(cluster)) continue;
+    return damaged(
+        fmt::format("guest offset {:#x} is mapped to host cluster {}, which has refcount {} but more "
+                    "references",
+                    at.bytes, cluster, count));
   }
   return {};
 }

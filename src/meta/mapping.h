@@ -1,4 +1,4 @@
-// The guest-to-host mapping: the resident L1 table and L2 pages (FORMAT.md section 7).
+// The guest-to-host mapping: the resident L1 table and L2 pages (docs/format.md section 7).
 #pragma once
 
 #include <cstdint>

@@ -76,8 +76,9 @@ Result<void> Metadata::register_metadata(const std::vector<MetadataRegion>& regi
     BYRE_CHECK(add(MetadataKind::refcount_block, *block, geometry_.cluster_size_bytes()));
   }
   for (std::uint64_t i = 0; i < mapping_.l1().size(); ++i) {
-    // A malformed or wild entry fails the requests that need it, not the opening (H-20, H-21).
-    const auto entry = mapping_.l1_entry(i, host_end());
+    // A malformed or wild entry fails the requests that need it, not the opening (H-20, H-21). A wild one takes its
+    // place all the same: if the file grew to there, what came to lie there would be read as a table.
+    const auto entry = format::decode_l1_entry(geometry_, mapping_.l1()[i]);
     if (!entry || entry->l2_table.bytes == 0) continue;
     BYRE_CHECK(add(MetadataKind::l2_table, entry->l2_table, geometry_.cluster_size_bytes()));
   }

@@ -111,7 +111,7 @@ class Metadata {
   Outcome<void> finish_punch(HostRun& run);
   bool releases_pending() const { return !drops_.empty(); }
 
-  // Set when a decision that could not fail met a damaged structure: the image must stop (FORMAT.md section 16).
+  // Set when a decision that could not fail met a damaged structure: the image must stop (docs/format.md section 16).
   const std::optional<Error>& damage() const { return damage_; }
 
  private:

@@ -25,7 +25,7 @@ class Stop {
   enum class Reason {
     missing_pages,  // load `pages()` and ask again
     error,          // the request fails with `error()`
-    corruption,     // the same, and a writable image must be marked corrupt (FORMAT.md section 16)
+    corruption,     // the same, and a writable image must be marked corrupt (docs/format.md section 16)
   };
 
   static Stop missing(PageRequest pages) { return Stop(Reason::missing_pages, pages, Error(ErrorCode::io, "")); }

@@ -1,10 +1,11 @@
-// Contiguous tables are a short list of ranges; L2 tables and refcount blocks, one cluster each, are a hash map. What
+// Contiguous tables are ranges in order (an image may have 65536 snapshots); L2 tables and refcount blocks, one cluster
+// each, are a hash map. What
 // it leaves out: L2 tables that only snapshots reach (finding them needs disk reads; the refcount keeps them from being
 // handed out).
 
 #include "meta/overlap_guard.h"
 
-#include <algorithm>
+#include <iterator>
 
 namespace byre::meta {
 
@@ -24,8 +25,10 @@ std::string_view describe(MetadataKind kind) {
 }
 
 std::optional<MetadataKind> OverlapGuard::at(std::uint64_t cluster) const {
-  for (const Region& region : regions_) {
-    if (cluster >= region.first && cluster - region.first < region.count) return region.kind;
+  const auto behind = regions_.upper_bound(cluster);
+  if (behind != regions_.begin()) {
+    const auto& [first, region] = *std::prev(behind);
+    if (cluster - first < region.count) return region.kind;
   }
   const auto found = single_.find(cluster);
   return found == single_.end() ? std::nullopt : std::optional(found->second);
@@ -37,19 +40,23 @@ std::optional<MetadataKind> OverlapGuard::add(MetadataKind kind, std::uint64_t f
     single_.emplace(first_cluster, kind);
     return std::nullopt;
   }
-  for (const Region& region : regions_) {
-    if (first_cluster < region.first + region.count && region.first < first_cluster + count) return region.kind;
+  if (count == 0) return std::nullopt;
+  const auto behind = regions_.lower_bound(first_cluster + count);
+  if (behind != regions_.begin()) {
+    const auto& [first, region] = *std::prev(behind);
+    if (first + region.count > first_cluster) return region.kind;
   }
   for (const auto& [cluster, single_kind] : single_) {
     if (cluster >= first_cluster && cluster - first_cluster < count) return single_kind;
   }
-  if (count > 0) regions_.push_back({first_cluster, count, kind});
+  regions_[first_cluster] = {count, kind};
   return std::nullopt;
 }
 
 void OverlapGuard::remove(std::uint64_t first_cluster, std::uint64_t count) {
   if (count == 1 && single_.erase(first_cluster) == 1) return;
-  std::erase_if(regions_, [&](const Region& r) { return r.first == first_cluster && r.count == count; });
+  const auto found = regions_.find(first_cluster);
+  if (found != regions_.end() && found->second.count == count) regions_.erase(found);
 }
 
 }  // namespace byre::meta

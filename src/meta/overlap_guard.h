@@ -1,12 +1,12 @@
-// Which host clusters hold metadata (FORMAT.md section 20.4). Every write asks it first, so that a damaged or hostile
-// image cannot make the engine overwrite its own structures (H-23..H-26).
+// Which host clusters hold metadata (docs/format.md section 20.4). Every write asks it first, so that a damaged or
+// hostile image cannot make the engine overwrite its own structures (H-23..H-26).
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string_view>
 #include <unordered_map>
-#include <vector>
 
 namespace byre::meta {
 
@@ -34,10 +34,10 @@ class OverlapGuard {
 
  private:
   struct Region {
-    std::uint64_t first, count;
+    std::uint64_t count;
     MetadataKind kind;
   };
-  std::vector<Region> regions_;                             // contiguous tables, few
+  std::map<std::uint64_t, Region> regions_;                 // contiguous tables by their first cluster, disjoint
   std::unordered_map<std::uint64_t, MetadataKind> single_;  // L2 tables and refcount blocks
 };
 

@@ -1,5 +1,5 @@
-// Where the next compressed payload goes: right behind the previous one (FORMAT.md section 8.2). The position lives in
-// memory only and is dropped when its cluster becomes free (section 27.1).
+// Where the next compressed payload goes: right behind the previous one (docs/format.md section 8.2). The position
+// lives in memory only and is dropped when its cluster becomes free (section 27.1).
 #pragma once
 
 #include <cstdint>

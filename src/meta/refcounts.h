@@ -1,5 +1,5 @@
 // Reference counts as they are in memory: on disk at the last cut, plus what was reserved, minus what has become free
-// (FORMAT.md section 6). The refcount table is resident; blocks come page by page through the cache.
+// (docs/format.md section 6). The refcount table is resident; blocks come page by page through the cache.
 #pragma once
 
 #include <cstdint>

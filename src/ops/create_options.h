@@ -1,4 +1,4 @@
-// The names of the create options, as -o has them (FORMAT.md Appendix B).
+// The names of the create options, as -o has them (docs/format.md Appendix B).
 #pragma once
 
 #include <string_view>

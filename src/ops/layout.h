@@ -1,5 +1,5 @@
 // How many clusters the parts of a new image have, and where they lie: header, refcount table, refcount blocks, L1
-// table, L2 tables, data, one behind the other (FORMAT.md sections 2 and 18).
+// table, L2 tables, data, one behind the other (docs/format.md sections 2 and 18).
 #pragma once
 
 #include <cstdint>

@@ -27,7 +27,7 @@ class OptionList {
   // Take an option out, if it is there. Errors (invalid_argument) name the option, its value and what would be right.
   std::optional<std::string> take(std::string_view key);
   Result<std::optional<bool>> take_bool(std::string_view key);           // on, off (also yes/no, true/false)
-  Result<std::optional<std::uint64_t>> take_size(std::string_view key);  // FORMAT.md C-3
+  Result<std::optional<std::uint64_t>> take_size(std::string_view key);  // docs/format.md C-3
   Result<std::optional<std::uint64_t>> take_number(std::string_view key);
 
   // An error (invalid_argument) that names the first option that nobody took.

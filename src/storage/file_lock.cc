@@ -95,4 +95,11 @@ Result<void> lock_image_file(int fd, const std::string& name, LockIntent intent)
   return {};
 }
 
+void unlock_image_file(int fd) {
+  struct flock lock{};
+  lock.l_type = F_UNLCK;
+  lock.l_whence = SEEK_SET;  // from 0 on, length 0: everything
+  ::fcntl(fd, F_OFD_SETLK, &lock);
+}
+
 }  // namespace byre

@@ -17,6 +17,7 @@
 
 #include "base/text.h"
 #include "storage/checks.h"
+#include "storage/file_lock.h"
 
 namespace byre {
 namespace {
@@ -32,7 +33,9 @@ bool is_missing(std::int64_t returned) {
 }  // namespace
 
 Descriptor::~Descriptor() {
-  if (fd_ >= 0) ::close(fd_);
+  if (fd_ < 0) return;
+  unlock_image_file(fd_);
+  ::close(fd_);
 }
 
 HostFile::HostFile(OpenedFile opened) : opened_(std::move(opened)), size_bytes_(opened_.size_bytes) {}

@@ -64,9 +64,12 @@ std::coroutine_handle<> SimulatedDisk::Operation::complete() {
 
 // Cut between sectors only: a system may stop there, but no disk ever held half an entry.
 std::uint64_t SimulatedDisk::Operation::first_transfer_bytes(std::uint64_t count) const {
-  const std::uint64_t first = 1 + state.scheduler.random().below(count - 1);
-  const std::uint64_t end = round_up(offset_bytes + first, state.options.sector_bytes);
-  return std::min(end - offset_bytes, count);
+  const std::uint64_t sector = state.options.sector_bytes;
+  const std::uint64_t first_boundary = round_down(offset_bytes, sector) + sector;
+  const std::uint64_t end = offset_bytes + count;
+  if (first_boundary >= end) return count;
+  const std::uint64_t boundaries = ceil_div(end - first_boundary, sector);
+  return first_boundary + state.scheduler.random().below(boundaries) * sector - offset_bytes;
 }
 
 // Returns false if a part is left for another time.

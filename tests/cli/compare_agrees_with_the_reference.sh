@@ -1,5 +1,5 @@
 #!/bin/bash
-# FORMAT.md C-19, C-20: output and exit code of compare are those of qemu-img, for every pair of a set of images.
+# docs/format.md C-19, C-20: output and exit code of compare are those of qemu-img, for every pair of a set of images.
 set -euo pipefail
 BYRE=${BYRE:?}
 command -v qemu-img qemu-io >/dev/null || exit 77

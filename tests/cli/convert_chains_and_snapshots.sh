@@ -1,5 +1,5 @@
 #!/bin/bash
-# FORMAT.md C-26: chains read through all their layers, -B writes only what differs from the new backing file, and -l
+# format.md C-26: chains read through all their layers, -B writes only what differs from the new backing file, and -l
 # copies what an internal snapshot holds.
 set -euo pipefail
 BYRE=${BYRE:?}

@@ -1,5 +1,5 @@
 #!/bin/bash
-# FORMAT.md C-26: whatever the formats and options, the target reads as the source did, in the eyes of another
+# docs/format.md C-26: whatever the formats and options, the target reads as the source did, in the eyes of another
 # implementation, and a qcow2 target is clean.
 set -euo pipefail
 BYRE=${BYRE:?}

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A conversion that cannot be done changes no byte of any file, and leaves no new file (FORMAT.md C-26, H-50).
+# A conversion that cannot be done changes no byte of any file, and leaves no new file (docs/format.md C-26, H-50).
 set -euo pipefail
 BYRE=${BYRE:?}
 command -v qemu-img >/dev/null || exit 77

@@ -1,5 +1,5 @@
 #!/bin/bash
-# An image that another program holds open is not overwritten (FORMAT.md Appendix C).
+# An image that another program holds open is not overwritten (docs/format.md Appendix C).
 set -euo pipefail
 command -v qemu-io > /dev/null || exit 77
 directory=$(mktemp -d)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Help goes to standard output and succeeds; mistakes go to standard error and fail with 1 (FORMAT.md C-1).
+# Help goes to standard output and succeeds; mistakes go to standard error and fail with 1 (docs/format.md C-1).
 set -euo pipefail
 directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT

@@ -1,5 +1,5 @@
 #!/bin/bash
-# info --output=json says what qemu-img says, key by key, about images of many kinds (FORMAT.md C-12, C-13); and its
+# info --output=json says what qemu-img says, key by key, about images of many kinds (format.md C-12, C-13); and its
 # text starts with the same lines (C-14).
 set -euo pipefail
 command -v qemu-img qemu-io python3 > /dev/null || exit 77

@@ -1,5 +1,5 @@
 #!/bin/bash
-# info opens nothing but the named file; --backing-chain follows names only as far as it may (FORMAT.md H-49 to H-51).
+# info opens nothing but the named file; --backing-chain follows names only as far as it may (format.md H-49 to H-51).
 set -euo pipefail
 directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT

@@ -1,5 +1,5 @@
 #!/bin/bash
-# FORMAT.md C-29 to C-35: `byre io` and qemu-io do the same with the same commands and say so in the same words, apart
+# format.md C-29 to C-35: `byre io` and qemu-io do the same with the same commands and say so in the same words, apart
 # from timings, the program's name, and what Byre adds on standard error.
 set -euo pipefail
 BYRE=${BYRE:?}

@@ -1,5 +1,5 @@
 #!/bin/bash
-# FORMAT.md Appendix C, both ways: an image that one tool holds open for writing is refused by the other, with a message
+# format.md Appendix C, both ways: an image that one tool holds open for writing is refused by the other, with a message
 # that says how to go on; sharing by force (-U) reads it anyway; readers share.
 set -euo pipefail
 BYRE=${BYRE:?}

@@ -1,5 +1,5 @@
 #!/bin/bash
-# map tells the same as qemu-img's (FORMAT.md C-15, C-16), but for one detail: Byre looks into every host file for
+# map tells the same as qemu-img's (docs/format.md C-15, C-16), but for one detail: Byre looks into every host file for
 # holes, so that a stored stretch may come as parts that read as zeros and parts that do not.
 set -euo pipefail
 command -v qemu-img qemu-io python3 > /dev/null || exit 77

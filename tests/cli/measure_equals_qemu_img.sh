@@ -1,5 +1,5 @@
 #!/bin/bash
-# measure gives the numbers that qemu-img gives (FORMAT.md C-17, C-18), for sizes, options and real images.
+# measure gives the numbers that qemu-img gives (docs/format.md C-17, C-18), for sizes, options and real images.
 set -euo pipefail
 command -v qemu-img qemu-io > /dev/null || exit 77
 directory=$(mktemp -d)

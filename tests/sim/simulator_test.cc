@@ -105,7 +105,7 @@ void fail_every_operation(std::uint64_t seed, FaultPlan plan) {
   }
 }
 
-void fail_programs(FaultPlan plan, std::uint64_t programs = 60) {
+void fail_programs(FaultPlan plan, std::uint64_t programs = 40) {
   const auto forced = forced_seed();
   const std::uint64_t first = forced.value_or(4'000'000);
   const std::uint64_t last = forced ? *forced + 1 : first + programs;

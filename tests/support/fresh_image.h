@@ -1,4 +1,4 @@
-// Fresh images for tests, laid out as FORMAT.md section 2 describes, made from format/ alone.
+// Fresh images for tests, laid out as docs/format.md section 2 describes, made from format/ alone.
 #pragma once
 
 #include <cstdint>

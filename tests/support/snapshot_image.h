@@ -7,8 +7,8 @@
 namespace byre::test {
 
 // Appends an L1 copy and a snapshot table, counts every reference once more and clears COPIED in the active tables
-// (FORMAT.md section 14.3). The image must be clean and its refcount width must allow the counts; false if not, with
-// the image as it was.
+// (docs/format.md section 14.3). The image must be clean and its refcount width must allow the counts; false if not,
+// with the image as it was.
 bool add_snapshot(std::vector<std::byte>& image, const std::string& id);
 
 }  // namespace byre::test

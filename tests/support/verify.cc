@@ -155,7 +155,7 @@ class Verifier {
       error("snapshot table: {}", snapshots.error().message());
       return;
     }
-    reference(header_.snapshot_table, format::snapshot_table_bytes(*snapshots), "snapshot table");
+    reference(header_.snapshot_table, format::stored_snapshot_table_bytes(*snapshots), "snapshot table");
     for (const auto& snapshot : *snapshots) walk_l1(snapshot.l1_table, snapshot.l1_entries, false);
   }
 

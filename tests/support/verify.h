@@ -1,4 +1,4 @@
-// verify(): recomputes the whole state of an image from its tables and compares (FORMAT.md R-CNT, section 22). It
+// verify(): recomputes the whole state of an image from its tables and compares (docs/format.md R-CNT, section 22). It
 // shares no code with the engine but the codecs of format/, so an error of the engine cannot hide itself.
 #pragma once
 

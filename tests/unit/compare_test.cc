@@ -31,7 +31,7 @@ class Compare : public ::testing::Test {
   EventLoop loop_{std::make_unique<SimulatedScheduler>(1)};
 };
 
-// FORMAT.md C-19.
+// docs/format.md C-19.
 TEST_F(Compare, ReadsNothingThatBothCallZero) {
   FakeDisk first(64 * MiB);
   FakeDisk second(64 * MiB);

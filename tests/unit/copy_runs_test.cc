@@ -30,7 +30,7 @@ Runs runs(std::string_view letters, std::string_view existing, CopyRunRules rule
   return result;
 }
 
-// FORMAT.md C-26.
+// docs/format.md C-26.
 TEST(CopyRuns, LeavesZerosOutAndMergesNeighbours) {
   EXPECT_EQ(runs("aab..c..", "", {.sparse_bytes = 512}), (Runs{{data, 0, 3}, {data, 5, 1}}));
   EXPECT_EQ(runs("....", "", {.sparse_bytes = 512}), Runs{});

@@ -45,7 +45,7 @@ TEST(BitmapsExtension, HoldsCountSizeAndOffset) {
   EXPECT_EQ(decode_bitmaps_extension({}).error().code(), ErrorCode::corrupt);
 }
 
-// FORMAT.md H-45, section 21.
+// docs/format.md H-45, section 21.
 TEST(BitmapsExtension, EachFieldHasItsLimits) {
   const auto check = [](BitmapsExtension extension, std::uint64_t file_size_bytes = huge_file_bytes) {
     return check_bitmaps_extension(extension, geometry, file_size_bytes).has_value();
@@ -80,7 +80,7 @@ TEST(BitmapDirectory, WritesEntriesBackToBackPaddedToEight) {
   EXPECT_EQ(decode(expected, 2).value(), entries);
 }
 
-// FORMAT.md section 15: unknown extra data is preserved, with or without the flag that makes it harmless.
+// docs/format.md section 15: unknown extra data is preserved, with or without the flag that makes it harmless.
 TEST(BitmapDirectory, KeepsUnknownExtraData) {
   for (const bool compatible : {false, true}) {
     BitmapEntry entry = sample("b");
@@ -92,7 +92,7 @@ TEST(BitmapDirectory, KeepsUnknownExtraData) {
   }
 }
 
-// FORMAT.md H-45: the entries fill the directory exactly.
+// docs/format.md H-45: the entries fill the directory exactly.
 TEST(BitmapDirectory, RefusesATruncatedOrTooLongDirectory) {
   const std::vector<std::byte> directory =
       encode_bitmap_directory({sample("first"), sample("second")}, geometry).value();
@@ -108,7 +108,7 @@ TEST(BitmapDirectory, RefusesATruncatedOrTooLongDirectory) {
   EXPECT_TRUE(decode(directory, 2).has_value());
 }
 
-// FORMAT.md H-45.
+// docs/format.md H-45.
 TEST(BitmapDirectory, RefusesBadFields) {
   for (const std::uint64_t offset :
        {std::uint64_t{0}, std::uint64_t{0x50200}, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
@@ -142,7 +142,7 @@ TEST(BitmapDirectory, AcceptsEveryGranularity) {
   }
 }
 
-// FORMAT.md section 21: 512 MiB of bitmap data, for every cluster size.
+// docs/format.md section 21: 512 MiB of bitmap data, for every cluster size.
 TEST(BitmapDirectory, AcceptsTheLargestTableAndNoLarger) {
   for (unsigned bits = min_cluster_bits; bits <= max_cluster_bits; ++bits) {
     const Geometry other = {3, bits, 4, false, false};
@@ -163,7 +163,7 @@ TEST(BitmapDirectory, RefusesATableBeyondTheEndOfTheFile) {
   EXPECT_FALSE(decode(directory, 1, 0x50000).has_value());
 }
 
-// FORMAT.md I-34.
+// docs/format.md I-34.
 TEST(BitmapDirectory, NamesAreUniqueAndBounded) {
   const std::string longest(1023, 'n');
   EXPECT_EQ(decode(encode_bitmap_directory({sample(longest)}, geometry).value()).value().at(0).name, longest);
@@ -213,7 +213,7 @@ TEST(BitmapDirectory, DecodingAndEncodingAreInverseForRandomDirectories) {
   }
 }
 
-// FORMAT.md section 15.
+// docs/format.md section 15.
 TEST(BitmapTable, LengthCoversTheDisk) {
   EXPECT_EQ(required_bitmap_table_entries(geometry, 64 * mebibyte, 16), 1u);
   EXPECT_EQ(required_bitmap_table_entries(geometry, 0, 16), 0u);
@@ -224,7 +224,7 @@ TEST(BitmapTable, LengthCoversTheDisk) {
   EXPECT_EQ(required_bitmap_table_entries({3, 9, 4, false, false}, std::uint64_t{1} << 61, 31), 1u << 18);
 }
 
-// FORMAT.md H-46, I-19.
+// docs/format.md H-46, I-19.
 TEST(BitmapTable, EachBitOfAnEntryIsChecked) {
   for (unsigned bits = min_cluster_bits; bits <= max_cluster_bits; ++bits) {
     const Geometry other = {3, bits, 4, false, false};

@@ -61,7 +61,7 @@ TEST(EntryFault, EachHasADescriptionOfItsOwn) {
   }
 }
 
-// FORMAT.md section 7.1, I-19.
+// docs/format.md section 7.1, I-19.
 TEST(L1Entry, EachBitIsReservedOrAnOffsetOrTheCopiedFlag) {
   for (unsigned bits = min_cluster_bits; bits <= max_cluster_bits; ++bits) {
     const Geometry geometry = {3, bits, 4, false, false};
@@ -83,14 +83,14 @@ TEST(L1Entry, EachBitIsReservedOrAnOffsetOrTheCopiedFlag) {
   }
 }
 
-// FORMAT.md sections 2 and 14.3.
+// docs/format.md sections 2 and 14.3.
 TEST(L1Entry, ReadsEntriesOfRealImages) {
   EXPECT_EQ(decode_l1_entry(plain_geometry, 0x8000000000040000), (L1Entry{HostOffset(0x40000), true}));
   EXPECT_EQ(decode_l1_entry(plain_geometry, 0x40000), (L1Entry{HostOffset(0x40000), false}));
   EXPECT_EQ(decode_l1_entry(plain_geometry, 0), (L1Entry{HostOffset(0), false}));
 }
 
-// FORMAT.md section 6: unlike the other tables, offsets reach bit 63.
+// docs/format.md section 6: unlike the other tables, offsets reach bit 63.
 TEST(RefcountTableEntry, EachBitIsReservedOrAnOffset) {
   for (unsigned bits = min_cluster_bits; bits <= max_cluster_bits; ++bits) {
     const Geometry geometry = {3, bits, 4, false, false};
@@ -109,7 +109,7 @@ TEST(RefcountTableEntry, EachBitIsReservedOrAnOffset) {
   }
 }
 
-// FORMAT.md section 7.3.
+// docs/format.md section 7.3.
 TEST(L2Entry, ClassifiesAsTheFormatsTableSays) {
   EXPECT_EQ(decode(plain_geometry, 0), L2Entry::unallocated());
   EXPECT_EQ(decode(plain_geometry, 1), L2Entry::zero_plain());
@@ -120,7 +120,7 @@ TEST(L2Entry, ClassifiesAsTheFormatsTableSays) {
   EXPECT_EQ(decode(plain_geometry, 0x4000000000050000)->kind, ClusterKind::compressed);
 }
 
-// FORMAT.md section 7.3 (a) and (d).
+// docs/format.md section 7.3 (a) and (d).
 TEST(L2Entry, OffsetZeroWithCopiedIsAClusterOnlyInADataFile) {
   EXPECT_EQ(decode(plain_geometry, copied)->kind, ClusterKind::unallocated);
   EXPECT_EQ(decode(data_file_geometry, copied), L2Entry::normal(HostOffset(0), true));
@@ -130,14 +130,14 @@ TEST(L2Entry, OffsetZeroWithCopiedIsAClusterOnlyInADataFile) {
   EXPECT_EQ(encode(data_file_geometry, L2Entry::zero_allocated(HostOffset(0), true)), raw_entry(copied | 1));
 }
 
-// FORMAT.md H-30.
+// docs/format.md H-30.
 TEST(L2Entry, VersionTwoHasNoZeroFlag) {
   EXPECT_EQ(fault(version_2_geometry, 1), EntryFault::zero_flag_in_version_2);
   EXPECT_EQ(fault(version_2_geometry, 0x50001), EntryFault::zero_flag_in_version_2);
   EXPECT_EQ(decode(version_2_geometry, copied | 0x50000), L2Entry::normal(HostOffset(0x50000), true));
 }
 
-// FORMAT.md section 7.2, I-19, H-22.
+// docs/format.md section 7.2, I-19, H-22.
 TEST(L2Entry, EachBitOfAStandardEntryIsChecked) {
   for (const Geometry& geometry : all_geometries()) {
     for (unsigned bit = 0; bit < 62; ++bit) {
@@ -164,7 +164,7 @@ TEST(L2Entry, EachBitOfAStandardEntryIsChecked) {
   }
 }
 
-// FORMAT.md section 8.1, the table of real entries.
+// docs/format.md section 8.1, the table of real entries.
 TEST(CompressedEntry, ReadsTheFormatsExamplesForEachClusterSize) {
   struct Row {
     unsigned cluster_bits;
@@ -181,7 +181,7 @@ TEST(CompressedEntry, ReadsTheFormatsExamplesForEachClusterSize) {
   }
 }
 
-// FORMAT.md section 8.2: extents that start and end anywhere.
+// docs/format.md section 8.2: extents that start and end anywhere.
 TEST(CompressedEntry, ReadsAndMakesTheFormatsPackedExtents) {
   struct Row {
     std::uint64_t raw, offset, available_bytes, payload_bytes;
@@ -196,7 +196,7 @@ TEST(CompressedEntry, ReadsAndMakesTheFormatsPackedExtents) {
   }
 }
 
-// FORMAT.md I-20, H-36, section 9.
+// docs/format.md I-20, H-36, section 9.
 TEST(CompressedEntry, RefusesWhatACompressedEntryCannotBe) {
   EXPECT_EQ(fault(plain_geometry, 0xc500000000050000), EntryFault::copied_on_compressed);
   EXPECT_EQ(fault(data_file_geometry, 0x4500000000050000), EntryFault::compressed_with_data_file);
@@ -205,7 +205,7 @@ TEST(CompressedEntry, RefusesWhatACompressedEntryCannotBe) {
   EXPECT_EQ(decode(extended_geometry, 0x4500000000050000)->compressed, (CompressedExtent{HostOffset(0x50000), 10752}));
 }
 
-// FORMAT.md section 21: the largest offset is accepted, the next one is not.
+// docs/format.md section 21: the largest offset is accepted, the next one is not.
 TEST(CompressedEntry, OffsetsEndAtTheLimitForEveryClusterSize) {
   for (unsigned bits = min_cluster_bits; bits <= max_cluster_bits; ++bits) {
     const Geometry geometry = {3, bits, 4, false, false};
@@ -220,7 +220,7 @@ TEST(CompressedEntry, OffsetsEndAtTheLimitForEveryClusterSize) {
   }
 }
 
-// FORMAT.md H-35: n at its maximum is legal.
+// docs/format.md H-35: n at its maximum is legal.
 TEST(CompressedEntry, LengthsReachTwoClustersForEveryClusterSize) {
   for (unsigned bits = min_cluster_bits; bits <= max_cluster_bits; ++bits) {
     const Geometry geometry = {3, bits, 4, false, false};
@@ -254,7 +254,7 @@ TEST(CompressedEntry, TheExtentCoversItsPayloadAndEndsWithItsLastSector) {
   }
 }
 
-// FORMAT.md section 9, the worked table.
+// docs/format.md section 9, the worked table.
 TEST(ExtendedL2Entry, ReadsTheFormatsExamples) {
   struct Row {
     std::uint64_t first, second;
@@ -288,7 +288,7 @@ TEST(ExtendedL2Entry, KindTellsWhetherThereIsAHostClusterAndWhetherAllIsZero) {
   EXPECT_TRUE(decode(extended_geometry, 0x50000, 0)->has_host_cluster());
 }
 
-// FORMAT.md H-31, I-21; the whole bitmap counts.
+// docs/format.md H-31, I-21; the whole bitmap counts.
 TEST(ExtendedL2Entry, RefusesOverlapAndAllocationWithoutOffsetInEachSubcluster) {
   for (unsigned i = 0; i < 32; ++i) {
     const std::uint64_t allocated = std::uint64_t{1} << i;
@@ -300,7 +300,7 @@ TEST(ExtendedL2Entry, RefusesOverlapAndAllocationWithoutOffsetInEachSubcluster) 
   }
 }
 
-// FORMAT.md section 9: a stray bit 0 is to be reported.
+// docs/format.md section 9: a stray bit 0 is to be reported.
 TEST(ExtendedL2Entry, RefusesTheZeroFlag) {
   EXPECT_EQ(fault(extended_geometry, 0x50001, 0), EntryFault::zero_flag_with_extended_l2);
 }
@@ -339,7 +339,7 @@ TEST(SubclusterRunLength, AgreesWithCountingOneByOne) {
   EXPECT_EQ(subcluster_run_length(L2Entry::unallocated(), 0), 32u);
 }
 
-// FORMAT.md I-31, H-52.
+// docs/format.md I-31, H-52.
 TEST(IdentityMapping, HoldsForHostClustersAtTheirGuestOffset) {
   EXPECT_TRUE(obeys_identity_mapping(L2Entry::normal(HostOffset(0x50000), true), GuestOffset(0x50000)));
   EXPECT_FALSE(obeys_identity_mapping(L2Entry::normal(HostOffset(0x50000), true), GuestOffset(0x60000)));

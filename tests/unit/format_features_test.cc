@@ -14,7 +14,7 @@ std::vector<std::byte> record(unsigned kind, unsigned bit, std::string_view name
   return bytes;
 }
 
-// FORMAT.md section 5.
+// docs/format.md section 5.
 TEST(FeatureNames, TheStandardTableHasEightRecordsInTheUsualOrder) {
   std::vector<std::byte> expected;
   for (const std::vector<std::byte>& part :
@@ -27,7 +27,7 @@ TEST(FeatureNames, TheStandardTableHasEightRecordsInTheUsualOrder) {
   EXPECT_EQ(decode_feature_names(expected), standard_feature_names());
 }
 
-// FORMAT.md section 3.6.
+// docs/format.md section 3.6.
 TEST(FeatureNames, ANewHeaderHasNoneIfTheyWouldCrowdOutTheBackingName) {
   EXPECT_EQ(default_feature_names(3, 9), std::nullopt);
   EXPECT_EQ(default_feature_names(3, 12), std::nullopt);
@@ -42,7 +42,7 @@ TEST(FeatureNames, ANameOf46BytesHasNoTerminator) {
   EXPECT_EQ(encode_feature_names(table), record(1, 63, name));
 }
 
-// FORMAT.md H-38 and section 5 (a trailing fragment is ignored).
+// docs/format.md H-38 and section 5 (a trailing fragment is ignored).
 TEST(FeatureNames, RecordsThatNameNoPossibleBitAreLeftOut) {
   std::vector<std::byte> data = record(0, 64, "too high");
   for (const std::vector<std::byte>& part :
@@ -53,7 +53,7 @@ TEST(FeatureNames, RecordsThatNameNoPossibleBitAreLeftOut) {
   EXPECT_EQ(decode_feature_names(data), (FeatureNameTable{{FeatureKind::incompatible, 63, "kept"}}));
 }
 
-// FORMAT.md H-6, H-38.
+// docs/format.md H-6, H-38.
 TEST(DescribeUnknownFeatures, NamesWhatTheTableNamesAndEscapesIt) {
   const FeatureNameTable table = {{FeatureKind::compatible, 7, "of another kind"},
                                   {FeatureKind::incompatible, 7, "frob\x1b[2J"},

@@ -7,7 +7,7 @@ namespace {
 
 constexpr std::uint64_t k = 1024;
 
-// FORMAT.md section 1, the table of cluster sizes.
+// docs/format.md section 1, the table of cluster sizes.
 TEST(Geometry, MatchesTheFormatsTableOfClusterSizes) {
   struct Row {
     unsigned cluster_bits;
@@ -74,7 +74,7 @@ TEST(Geometry, FindsTheRefcountOfEachHostClusterForEveryWidth) {
   }
 }
 
-// FORMAT.md section 14.2.
+// docs/format.md section 14.2.
 TEST(Geometry, PlacesTheVmStateBehindTheDisksLastL1Entry) {
   const Geometry plain = {3, 16, 4, false, false};
   EXPECT_EQ(plain.vm_state_start(k * k).bytes, 512 * k * k);
@@ -85,7 +85,7 @@ TEST(Geometry, PlacesTheVmStateBehindTheDisksLastL1Entry) {
   EXPECT_EQ((Geometry{3, 12, 4, false, false}.vm_state_start(k * k).bytes), 2 * k * k);
 }
 
-// FORMAT.md section 8.1.
+// docs/format.md section 8.1.
 TEST(Geometry, LimitsCompressedOffsetsByDescriptorAndFormat) {
   struct Row {
     unsigned cluster_bits, offset_bits, limit_bits, length_bits;

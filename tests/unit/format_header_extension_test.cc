@@ -26,7 +26,7 @@ void expect_refused(const Result<Header>& result, std::string_view fragment) {
   EXPECT_NE(result.error().message().find(fragment), std::string::npos) << result.error().message();
 }
 
-// FORMAT.md section 5.
+// docs/format.md section 5.
 TEST(HeaderExtensions, AreReadInAnyOrder) {
   const Header header = decode_area(
                             "00000005 00000003 61626300 00000000"
@@ -49,7 +49,7 @@ TEST(HeaderExtensions, MayEndWithTheAreaInsteadOfAnEnd) {
   EXPECT_EQ(decode_area("e2792aca 00000005 71636f77 32000000", area_at + 13).value().backing_format, "qcow2");
 }
 
-// FORMAT.md H-37.
+// docs/format.md H-37.
 TEST(HeaderExtensions, RefusesOnesThatPassTheEndOfTheArea) {
   expect_refused(decode_area("00000005 ffffffff"), "4294967295 bytes");
   expect_refused(decode_area("00000005 0000ff89"), "only 65416 remain");
@@ -59,7 +59,7 @@ TEST(HeaderExtensions, RefusesOnesThatPassTheEndOfTheArea) {
   expect_refused(decode_area("00000005 00000000 00000000", area_at + 9), "1 stray bytes");
 }
 
-// FORMAT.md H-37: the engine's cap.
+// docs/format.md H-37: the engine's cap.
 TEST(HeaderExtensions, AtMost64AreAccepted) {
   std::string area;
   for (unsigned i = 0; i < 64; ++i) area += "00000005 00000000";
@@ -93,7 +93,7 @@ TEST(HeaderExtensions, AnEmptyNameIsAbsent) {
   EXPECT_EQ(header.data_file_name, std::nullopt);
 }
 
-// FORMAT.md section 3.6: `create -b b.qcow2 -F qcow2` with 64 KiB clusters.
+// docs/format.md section 3.6: `create -b b.qcow2 -F qcow2` with 64 KiB clusters.
 TEST(EncodeHeader, LaysOutTheWorkedHeaderAsOtherToolsDo) {
   Header header = sample_header(3, 16);
   header.backing_format = "qcow2";
@@ -115,7 +115,7 @@ TEST(EncodeHeader, LaysOutTheWorkedHeaderAsOtherToolsDo) {
   EXPECT_EQ(part(528, 535), bytes_of("b.qcow2"));
 }
 
-// FORMAT.md section 3.6: the same with 512-byte clusters, versions 2 and 3.
+// docs/format.md section 3.6: the same with 512-byte clusters, versions 2 and 3.
 TEST(EncodeHeader, LaysOutTheWorkedSmallHeaders) {
   for (const unsigned version : {2u, 3u}) {
     Header header = sample_header(version, 9);
@@ -131,7 +131,7 @@ TEST(EncodeHeader, LaysOutTheWorkedSmallHeaders) {
   }
 }
 
-// The header cluster of `create -f qcow2 d.qcow2 1G`, FORMAT.md section 2, written out in full.
+// The header cluster of `create -f qcow2 d.qcow2 1G`, docs/format.md section 2, written out in full.
 TEST(EncodeHeader, WritesAFreshImagesHeaderByteForByte) {
   Header header = sample_header(3, 16);
   header.virtual_size_bytes = std::uint64_t{1} << 30;
@@ -163,7 +163,7 @@ TEST(EncodeHeader, OrdersExtensionsAsOtherToolsDo) {
   EXPECT_EQ(types, expected);
 }
 
-// FORMAT.md section 3.5: a 1023-byte backing name cannot be stored at C=512.
+// docs/format.md section 3.5: a 1023-byte backing name cannot be stored at C=512.
 TEST(EncodeHeader, FailsIfTheHeaderExceedsACluster) {
   Header header = sample_header(3, 9);
   header.backing_name = std::string(512 - 120, 'b');

@@ -1,4 +1,4 @@
-// decode_header(): what it reads, and each refusal that FORMAT.md section 24 demands.
+// decode_header(): what it reads, and each refusal that docs/format.md section 24 demands.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -69,7 +69,7 @@ TEST(PeekClusterBits, RefusesOtherVersions) {
   EXPECT_EQ(peek_cluster_bits(bytes).error().code(), ErrorCode::unsupported);
 }
 
-// FORMAT.md H-8.
+// docs/format.md H-8.
 TEST(PeekClusterBits, RefusesClustersOutsideTheLimits) {
   std::vector<std::byte> bytes = first_cluster(sample_header(3, 16));
   for (const std::uint32_t bits : {0u, 8u, 22u, 31u, 64u, 0xffff'ffffu}) {
@@ -103,7 +103,7 @@ TEST(DecodeHeader, TakesGeometryFromTheFields) {
   EXPECT_EQ(decode(first_cluster(header)).value().geometry(), expected);
 }
 
-// FORMAT.md section 3.1: 1000001 becomes 999936.
+// docs/format.md section 3.1: 1000001 becomes 999936.
 TEST(DecodeHeader, RoundsTheVirtualSizeDownToSectors) {
   EXPECT_EQ(decode_patched(sample_header(3, 16), set64(24, 1000001)).value().virtual_size_bytes, 999936u);
 }
@@ -134,7 +134,7 @@ TEST(DecodeHeader, ReportsAFileThatShrankWhileItWasRead) {
                  "could be read");
 }
 
-// FORMAT.md H-9.
+// docs/format.md H-9.
 TEST(DecodeHeader, RefusesImpossibleHeaderLengths) {
   for (const std::uint32_t length : {0u, 72u, 96u, 103u, 105u, 111u, 65544u, 0xffff'fff8u}) {
     expect_always_refused(set32(100, length), ErrorCode::corrupt, "header length");
@@ -144,7 +144,7 @@ TEST(DecodeHeader, RefusesImpossibleHeaderLengths) {
   }
 }
 
-// FORMAT.md section 3.3, I-41.
+// docs/format.md section 3.3, I-41.
 TEST(DecodeHeader, KeepsUnknownFields) {
   Header header = sample_header(3, 16);
   header.header_length = 136;
@@ -154,7 +154,7 @@ TEST(DecodeHeader, KeepsUnknownFields) {
   EXPECT_EQ(first_cluster(decoded), first_cluster(header));
 }
 
-// FORMAT.md H-10.
+// docs/format.md H-10.
 TEST(DecodeHeader, RefusesABackingNameOutsideTheFreePartOfTheHeaderCluster) {
   for (const std::uint64_t offset : {std::uint64_t{1}, std::uint64_t{104}, std::uint64_t{111}, std::uint64_t{65537},
                                      std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
@@ -187,7 +187,7 @@ TEST(DecodeHeader, RefusesNulBytesInNames) {
   expect_refused(decode_patched(header, [=](auto& bytes) { bytes[at] = std::byte{0}; }), ErrorCode::corrupt, "a\\x00b");
 }
 
-// FORMAT.md H-11.
+// docs/format.md H-11.
 TEST(DecodeHeader, RefusesVirtualSizesThatTheL1TableCannotMap) {
   for (const std::uint64_t size : {(std::uint64_t{1} << 61) + 512, std::uint64_t{1} << 62,
                                    (std::uint64_t{1} << 63) - 512, std::uint64_t{1} << 63, ~std::uint64_t{0}}) {
@@ -200,7 +200,7 @@ TEST(DecodeHeader, RefusesVirtualSizesThatTheL1TableCannotMap) {
   expect_always_refused(set64(24, reach + 512), ErrorCode::corrupt, "needs 2 L1 entries");
 }
 
-// FORMAT.md section 21, H-12: the largest L1 table is accepted for every cluster size, and maps the largest disk.
+// docs/format.md section 21, H-12: the largest L1 table is accepted for every cluster size, and maps the largest disk.
 TEST(DecodeHeader, AcceptsTheLargestL1TableAndNoLarger) {
   for (unsigned bits = min_cluster_bits; bits <= max_cluster_bits; ++bits) {
     Header header = sample_header(3, bits);
@@ -212,7 +212,7 @@ TEST(DecodeHeader, AcceptsTheLargestL1TableAndNoLarger) {
   expect_always_refused(set32(36, 0xffff'ffff), ErrorCode::corrupt, "4294967295 entries");
 }
 
-// FORMAT.md section 2: a disk of size 0.
+// docs/format.md section 2: a disk of size 0.
 TEST(DecodeHeader, ADiskOfSizeZeroNeedsNoL1Table) {
   Header header = sample_header(3, 16);
   header.l1_entries = 0;
@@ -223,7 +223,7 @@ TEST(DecodeHeader, ADiskOfSizeZeroNeedsNoL1Table) {
   }
 }
 
-// FORMAT.md H-13.
+// docs/format.md H-13.
 TEST(DecodeHeader, RefusesUnalignedOrImpossibleTableOffsets) {
   struct Row {
     std::size_t at;
@@ -243,7 +243,7 @@ TEST(DecodeHeader, RefusesUnalignedOrImpossibleTableOffsets) {
   }
 }
 
-// FORMAT.md H-14, I-17.
+// docs/format.md H-14, I-17.
 TEST(DecodeHeader, RefusesTablesBeyondTheEndOfTheFile) {
   Header header = sample_header(3, 16);
   header.l1_entries = 65536 / 8 + 1;  // two clusters
@@ -274,7 +274,7 @@ TEST(DecodeHeader, RefusesTablesBeyondTheEndOfTheFile) {
   }
 }
 
-// FORMAT.md H-15.
+// docs/format.md H-15.
 TEST(DecodeHeader, RefusesTablesUponTheHeader) {
   expect_refused(decode_patched(sample_header(3, 16), set64(40, 0)), ErrorCode::corrupt, "L1 table lies at offset 0");
   expect_refused(decode_patched(sample_header(3, 16), set64(48, 0)), ErrorCode::corrupt,
@@ -283,7 +283,7 @@ TEST(DecodeHeader, RefusesTablesUponTheHeader) {
                  "snapshot table lies at offset 0");
 }
 
-// FORMAT.md H-16, section 21.
+// docs/format.md H-16, section 21.
 TEST(DecodeHeader, BoundsTheRefcountTableForEveryClusterSize) {
   for (unsigned bits = min_cluster_bits; bits <= max_cluster_bits; ++bits) {
     const auto most = static_cast<std::uint32_t>(max_refcount_table_bytes >> bits);
@@ -297,7 +297,7 @@ TEST(DecodeHeader, BoundsTheRefcountTableForEveryClusterSize) {
   EXPECT_TRUE(decode_patched(sample_header(3, 16), set32(56, 0), HeaderUse::repair).has_value());
 }
 
-// FORMAT.md H-17.
+// docs/format.md H-17.
 TEST(DecodeHeader, RefusesRefcountOrdersAboveSix) {
   for (std::uint32_t order = 0; order <= 6; ++order) {
     EXPECT_EQ(decode_patched(sample_header(3, 16), set32(96, order)).value().refcount_order, order);
@@ -307,7 +307,7 @@ TEST(DecodeHeader, RefusesRefcountOrdersAboveSix) {
   }
 }
 
-// FORMAT.md H-18, section 4.1.
+// docs/format.md H-18, section 4.1.
 TEST(DecodeHeader, RefusesEachUnknownIncompatibleBit) {
   for (unsigned bit = 5; bit < 64; ++bit) {
     expect_always_refused(set64(72, std::uint64_t{1} << bit), ErrorCode::unsupported, "bit " + std::to_string(bit));
@@ -334,7 +334,7 @@ TEST(DecodeHeader, KeepsUnknownCompatibleAndAutoclearBits) {
   EXPECT_EQ(header.autoclear_bits_to_clear(), 0xf000'0000'0000'0010);
 }
 
-// FORMAT.md H-18, I-5.
+// docs/format.md H-18, I-5.
 TEST(DecodeHeader, RefusesACompressionTypeThatContradictsItsBit) {
   const auto type = [](unsigned value, std::uint64_t bits) {
     return [=](std::vector<std::byte>& bytes) {
@@ -357,7 +357,7 @@ TEST(DecodeHeader, TheByteAt104IsNoCompressionTypeInAHeaderOf104Bytes) {
   EXPECT_EQ(decode(first_cluster(header)).value(), header);
 }
 
-// FORMAT.md I-40, section 4.1.
+// docs/format.md I-40, section 4.1.
 TEST(DecodeHeader, TheCorruptBitForbidsOnlyWriting) {
   Header header = sample_header(3, 16);
   header.incompatible_features = incompatible::corrupt | incompatible::dirty;
@@ -368,7 +368,7 @@ TEST(DecodeHeader, TheCorruptBitForbidsOnlyWriting) {
   }
 }
 
-// FORMAT.md H-32, I-6.
+// docs/format.md H-32, I-6.
 TEST(DecodeHeader, RefusesExtendedL2EntriesWithSmallClusters) {
   for (unsigned bits = min_cluster_bits; bits < 14; ++bits) {
     expect_always_refused(set64(72, incompatible::extended_l2), ErrorCode::corrupt, "extended L2", bits);
@@ -379,7 +379,7 @@ TEST(DecodeHeader, RefusesExtendedL2EntriesWithSmallClusters) {
   EXPECT_EQ(decode(first_cluster(header)).value(), header);
 }
 
-// FORMAT.md H-19.
+// docs/format.md H-19.
 TEST(DecodeHeader, RefusesUnknownEncryptionAndAWrongUseOfItsPointer) {
   for (const std::uint32_t method : {3u, 0xffff'ffffu}) {
     expect_always_refused(set32(32, method), ErrorCode::unsupported, "encryption method");
@@ -396,7 +396,7 @@ TEST(DecodeHeader, RefusesUnknownEncryptionAndAWrongUseOfItsPointer) {
   }
 }
 
-// FORMAT.md H-54.
+// docs/format.md H-54.
 TEST(DecodeHeader, JudgesThePlaceOfTheEncryptionHeader) {
   Header header = sample_header(3, 16);
   header.crypt_method = CryptMethod::luks;
@@ -411,7 +411,7 @@ TEST(DecodeHeader, JudgesThePlaceOfTheEncryptionHeader) {
   expect_refused(decode_patched(header, set32(at - 4, 8)), ErrorCode::corrupt, "instead of 16");
 }
 
-// FORMAT.md H-39.
+// docs/format.md H-39.
 TEST(DecodeHeader, BoundsTheNumberOfSnapshots) {
   Header header = sample_header(3, 16);
   header.snapshot_table = HostOffset(0x40000);
@@ -423,7 +423,7 @@ TEST(DecodeHeader, BoundsTheNumberOfSnapshots) {
   }
 }
 
-// FORMAT.md I-7, I-30: nothing that a reader needs to mind.
+// docs/format.md I-7, I-30: nothing that a reader needs to mind.
 TEST(DecodeHeader, RefusesToWriteADataFileImageThatBreaksItsPromises) {
   Header header = sample_header(3, 16);
   header.incompatible_features = incompatible::external_data_file;
@@ -439,7 +439,7 @@ TEST(DecodeHeader, RefusesToWriteADataFileImageThatBreaksItsPromises) {
   EXPECT_TRUE(decode(first_cluster(header), HeaderUse::read).has_value());
 }
 
-// FORMAT.md H-48, H-58, O-19.
+// docs/format.md H-48, H-58, O-19.
 TEST(Header, TellsWhichAutoclearBitsAWriterMustClear) {
   Header header = sample_header(3, 16);
   header.autoclear_features = autoclear::bitmaps | autoclear::raw_external_data | 0x10;
@@ -453,7 +453,7 @@ TEST(Header, TellsWhichAutoclearBitsAWriterMustClear) {
   EXPECT_TRUE(header.has_valid_bitmaps());
 }
 
-// FORMAT.md H-45, section 15.
+// docs/format.md H-45, section 15.
 TEST(DecodeHeader, JudgesTheBitmapsExtensionOnlyWhileItIsValid) {
   Header header = sample_header(3, 16);
   header.bitmaps = BitmapsExtension{0, 7, 0, HostOffset(3)};

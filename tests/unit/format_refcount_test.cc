@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t block_bytes = 512;
 
-// FORMAT.md section 6: clusters 0..7 counted once, for every width.
+// docs/format.md section 6: clusters 0..7 counted once, for every width.
 TEST(Refcount, StoresCountsAsOtherToolsDo) {
   const std::string_view expected[] = {"ff",
                                        "55 55",

@@ -35,7 +35,7 @@ inline std::vector<std::byte> bytes_of(std::string_view text) {
   return {bytes.begin(), bytes.end()};
 }
 
-// The layout of a fresh image (FORMAT.md section 2) with a disk of one L2 table's reach.
+// The layout of a fresh image (docs/format.md section 2) with a disk of one L2 table's reach.
 inline Header sample_header(unsigned version, unsigned cluster_bits) {
   Header header;
   header.version = version;

@@ -11,7 +11,7 @@ namespace {
 constexpr Geometry geometry = {3, 16, 4, false, false};
 constexpr std::uint64_t mib = 1024 * 1024;
 
-// FORMAT.md section 14.1: "snap1" of a 1 MiB image.
+// docs/format.md section 14.1: "snap1" of a 1 MiB image.
 constexpr std::string_view snap1_hex =
     "0000000000070000 00000001 0001 0005 5f5e1000 00003039 0000000000000000 00000000 00000018"
     "0000000000000000 0000000000100000 0000000000000000 31 736e617031";
@@ -52,7 +52,7 @@ TEST(SnapshotTable, NoSnapshotsNeedNoBytes) {
   EXPECT_EQ(snapshot_table_bytes_needed({}, 0).value(), 0u);
 }
 
-// FORMAT.md section 14.1: a field exists if the extra data covers its end.
+// docs/format.md section 14.1: a field exists if the extra data covers its end.
 TEST(SnapshotTable, ReadsAsMuchExtraDataAsThereIs) {
   const std::vector<std::byte> extra = from_hex("0000000200000001 0000000000200000 0000000000000007 aabb");
   for (std::uint32_t length = 0; length <= extra.size(); ++length) {
@@ -96,7 +96,7 @@ TEST(SnapshotTable, AVmStateOfMoreThan32BitsLeavesTheOldFieldZero) {
   EXPECT_EQ(decode_snapshot_table(table, 1).value().at(0).vm_state_bytes, 0x1'0000'0000u);
 }
 
-// FORMAT.md H-40.
+// docs/format.md H-40.
 TEST(SnapshotTable, RefusesExtraDataAboveTheLimit) {
   std::vector<std::byte> table(40 + 1024);
   patch32(table, 36, 1024);
@@ -108,7 +108,7 @@ TEST(SnapshotTable, RefusesExtraDataAboveTheLimit) {
   }
 }
 
-// FORMAT.md H-40.
+// docs/format.md H-40.
 TEST(SnapshotTable, RefusesAnEntryThatRunsPastTheTableAtEveryLength) {
   const std::vector<std::byte> table = from_hex(std::string(snap1_hex) + "0000" + std::string(snap1_hex));
   for (std::size_t length = 0; length < table.size(); ++length) {
@@ -122,7 +122,7 @@ TEST(SnapshotTable, RefusesAnEntryThatRunsPastTheTableAtEveryLength) {
   EXPECT_EQ(decode_snapshot_table(long_names, 1).value().at(0).name.size(), 65535u);
 }
 
-// FORMAT.md H-39.
+// docs/format.md H-39.
 TEST(SnapshotTable, RefusesTooManySnapshots) {
   const std::vector<std::byte> table(65537 * 40);
   EXPECT_EQ(decode_snapshot_table(table, 65536).value().size(), 65536u);
@@ -132,7 +132,7 @@ TEST(SnapshotTable, RefusesTooManySnapshots) {
   EXPECT_EQ(encode_snapshot_table(too_many, mib).error().code(), ErrorCode::no_space);
 }
 
-// FORMAT.md section 21: 64 MiB.
+// docs/format.md section 21: 64 MiB.
 TEST(SnapshotTable, RefusesATableAboveTheLimit) {
   Snapshot large;
   large.id = std::string(65535, 'i');
@@ -211,7 +211,7 @@ TEST(SnapshotTable, ReadingUntilEnoughFindsTheTablesLength) {
   }
 }
 
-// FORMAT.md H-41, I-27.
+// docs/format.md H-41, I-27.
 TEST(CheckSnapshotL1, AcceptsOnlyATableThatCanBeUsed) {
   const auto check = [](auto change) {
     Snapshot snapshot = snap1();
@@ -245,7 +245,7 @@ TEST(CheckSnapshotL1, AcceptsTheLargestTable) {
   EXPECT_FALSE(check_snapshot_l1(snapshot, geometry, mib, HostOffset(0x30000), huge_file_bytes).has_value());
 }
 
-// FORMAT.md H-42.
+// docs/format.md H-42.
 TEST(CheckSnapshotDiskSize, AcceptsMultiplesOf512ThatCanBeMapped) {
   const auto check = [](std::optional<std::uint64_t> size) {
     Snapshot snapshot = snap1();
@@ -263,7 +263,7 @@ TEST(CheckSnapshotDiskSize, AcceptsMultiplesOf512ThatCanBeMapped) {
   EXPECT_FALSE(check(~std::uint64_t{0}));
 }
 
-// FORMAT.md H-43.
+// docs/format.md H-43.
 TEST(CheckSnapshotsDisjoint, RefusesTwoSnapshotsThatShareAnL1Table) {
   const auto at = [](std::uint64_t offset, std::uint32_t entries) {
     Snapshot snapshot = snap1();

@@ -1,4 +1,4 @@
-// Size estimates against the reference values of FORMAT.md C-18.
+// Size estimates against the reference values of docs/format.md C-18.
 
 #include <gtest/gtest.h>
 

@@ -141,7 +141,7 @@ TEST_P(StorageContract, AReadIsShortOnlyAtTheEnd) {
   EXPECT_EQ(read(0, 0).size(), 0u);
 }
 
-// FORMAT.md H-59.
+// docs/format.md H-59.
 TEST_P(StorageContract, ReadExactlyNamesWhatIsMissing) {
   write(0, pattern(5000, 1));
   std::vector<std::byte> target(200);

@@ -1,4 +1,4 @@
-// Opening, refusing and locking (FORMAT.md Appendix C).
+// Opening, refusing and locking (docs/format.md Appendix C).
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 
 #include "byre/storage/file.h"
@@ -192,6 +193,24 @@ TEST_F(FileTest, LocksEndWithTheStorage) {
     auto writer = open_file(path_, writing());
   }
   EXPECT_TRUE(open_file(path_, writing()));
+}
+
+// The ring refers to a file for a moment longer than its request takes; a copy of the descriptor stands for that here.
+TEST_F(FileTest, LocksEndWithTheStorageThoughSomethingElseRefersToTheFile) {
+  int copy = -1;
+  {
+    auto writer = open_file(path_, writing());
+    ASSERT_TRUE(writer);
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code ignored;
+      if (std::filesystem::read_symlink(entry.path(), ignored) != path_) continue;
+      copy = ::fcntl(std::stoi(entry.path().filename()), F_DUPFD_CLOEXEC, 0);
+      break;
+    }
+    ASSERT_GE(copy, 0);
+  }
+  EXPECT_TRUE(open_file(path_, writing()));
+  ::close(copy);
 }
 
 // Bytes 100, 101, 103, 201, 203 for a writer; 100, 201, 203 for a reader; 100 for one that shares.

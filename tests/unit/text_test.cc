@@ -5,7 +5,7 @@
 namespace byre {
 namespace {
 
-// FORMAT.md C-3.
+// docs/format.md C-3.
 TEST(ParseSize, TakesSuffixesHexAndFractionsAsQemuImgDoes) {
   EXPECT_EQ(parse_size("0"), 0u);
   EXPECT_EQ(parse_size("512"), 512u);
@@ -25,7 +25,7 @@ TEST(ParseSize, RefusesWhatIsNotASize) {
   }
 }
 
-// FORMAT.md H-6.
+// docs/format.md H-6.
 TEST(EscapeUntrusted, LeavesNothingThatATerminalObeys) {
   EXPECT_EQ(escape_untrusted("disk-ä.qcow2"), "disk-ä.qcow2");
   EXPECT_EQ(escape_untrusted("\x1b[31m"), "\\x1b[31m");

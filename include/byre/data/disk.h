@@ -24,7 +24,7 @@
 
 namespace byre {
 
-// How a stretch of the disk reads, and which layer decides (FORMAT.md C-15).
+// How a stretch of the disk reads, and which layer decides (docs/format.md C-15).
 struct BlockStatus {
   std::uint64_t length_bytes = 0;
   unsigned depth = 0;       // 0: this disk, 1: its backing file, ...; where no layer has it: the deepest one

@@ -1,4 +1,4 @@
-// From image files to an image file: opens, checks, creates, copies, flushes, closes (FORMAT.md C-26).
+// From image files to an image file: opens, checks, creates, copies, flushes, closes (docs/format.md C-26).
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Copying the content of disks into another image, sparsely and in parallel (FORMAT.md C-26).
+// Copying the content of disks into another image, sparsely and in parallel (docs/format.md C-26).
 #pragma once
 
 #include <atomic>

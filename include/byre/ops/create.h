@@ -1,4 +1,4 @@
-// Making new images (FORMAT.md sections 2, 3.6 and 18, Appendix B, C-23).
+// Making new images (docs/format.md sections 2, 3.6 and 18, Appendix B, C-23).
 #pragma once
 
 #include <cstdint>

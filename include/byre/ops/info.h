@@ -1,6 +1,6 @@
-// What an image says about itself (FORMAT.md C-12 to C-14). Looking never writes, never starts the engine, and opens
-// nothing but the named file; only chain_info() follows backing names, as far as its policy allows (H-7, H-49, H-50).
-// Damaged, dirty, encrypted and half-supported images can be looked at as long as their header makes sense.
+// What an image says about itself (docs/format.md C-12 to C-14). Looking never writes, never starts the engine, and
+// opens nothing but the named file; only chain_info() follows backing names, as far as its policy allows (H-7, H-49,
+// H-50). Damaged, dirty, encrypted and half-supported images can be looked at as long as their header makes sense.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// How long the file of a new image would be (FORMAT.md section 18 "Size estimate", C-17, C-18).
+// How long the file of a new image would be (docs/format.md section 18 "Size estimate", C-17, C-18).
 #pragma once
 
 #include <cstdint>

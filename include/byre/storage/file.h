@@ -1,4 +1,4 @@
-// Files and block devices of the host (FORMAT.md Appendix C for the locks).
+// Files and block devices of the host (docs/format.md Appendix C for the locks).
 //
 // A file is opened once by its name; what was opened is checked, locked and kept, and is never looked up again.
 // The implementation follows the loop: io_uring if EventLoop::current() runs on a ring, blocking calls in threads else.

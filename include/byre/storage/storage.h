@@ -77,7 +77,7 @@ class Storage {
 // write() with a single part.
 Task<Result<void>> write_bytes(Storage& storage, std::uint64_t offset_bytes, ConstBytes bytes);
 
-// read() that treats a short read as an error that names the storage, offset and length (FORMAT.md H-59).
+// read() that treats a short read as an error that names the storage, offset and length (docs/format.md H-59).
 Task<Result<void>> read_exactly(Storage& storage, std::uint64_t offset_bytes, Bytes target);
 
 // read() that fills what lies behind the end with zeros.

@@ -1,0 +1,360 @@
+#!/usr/bin/env python3
+"""Random programs of 50 requests agree with another implementation, in both directions.
+
+Each program makes an image and runs its requests in parts: by byre, by qemu-io, or by both in turn. After each part
+the other tool checks the image and reads everything back; at the end its content, its map and its snapshots are
+compared with a model in memory. A program is a function of its seed. A failure prints the command that repeats it.
+
+  differential.py [--programs COUNT] [--first SEED]     many
+  differential.py --seed SEED                           one again; its files and a script of it stay in the directory
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib"))
+
+import disk_requests as rq  # noqa: E402  (found beside this file)
+from content import Content  # noqa: E402
+
+BYRE = os.environ.get("BYRE", "byre")
+REQUESTS = 50
+SHM = "/dev/shm"
+
+
+class Mismatch(Exception):
+    pass
+
+
+class Tools:
+    """Runs the tools in a directory, and remembers how, so that a failure can be repeated by hand."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.log = []
+
+    def run(self, arguments, exit_code=0, output=None):
+        self.log.append(" ".join(shlex.quote(word) for word in arguments) + f"  # exit {exit_code}")
+        try:
+            done = subprocess.run(arguments, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True,
+                                  timeout=120, text=True, errors="replace", check=False)
+        except subprocess.TimeoutExpired:
+            raise Mismatch(f"hangs: {self.log[-1]}") from None
+        if done.returncode != exit_code or (output is not None and done.stdout != output):
+            raise Mismatch(f"{self.log[-1]}\nexit status {done.returncode}, not {exit_code}\n"
+                           f"standard output: {done.stdout}\nnot: {output}\nstandard error: {done.stderr}")
+        return done.stdout
+
+    def exercise(self, tool, options, commands, image, expected=()):
+        arguments = ([BYRE, "io"] if tool == "byre" else ["qemu-io"]) + options + ["-f", "qcow2"]
+        for command in commands:
+            arguments += ["-c", command]
+        self.run(arguments + [image], 1 if expected else 0, "".join(line + "\n" for line in expected))
+
+    def img(self, tool, *arguments):
+        return self.run([BYRE if tool == "byre" else "qemu-img", *arguments])
+
+
+class Setup:
+    """The image of a program, drawn from its seed."""
+
+    def __init__(self, draw):
+        self.cluster = draw.choice([512, 4096, 4096, 65536, 65536, 2 << 20])
+        self.version = draw.choice([2, 3, 3, 3])
+        self.refcount_bits = draw.choice([1, 2, 8, 16, 64]) if self.version == 3 else 16
+        self.compression = draw.choice(["zlib", "zstd"]) if self.version == 3 else "zlib"
+        self.lazy = self.version == 3 and draw.random() < 0.2
+        self.size, self.windows = self._draw_size(draw)
+        self.backing = draw.choice([None, None, None, "raw", "qcow2", "qcow2"])
+        self.preallocated = not self.backing and self.size < (64 << 20) and draw.random() < 0.06
+        self.snapshots = 0
+        if self.refcount_bits > 1 and draw.random() < 0.4:
+            self.snapshots = 1 if self.refcount_bits == 2 else 3
+        # Taking a snapshot must not carry the count of a cluster of packed extents past the maximum: applying one
+        # counts once more for a moment, so a cluster of n extents may reach n * (3 + 2).
+        self.compressed_clusters = 1000
+        if self.snapshots and self.refcount_bits < 16:
+            self.compressed_clusters = 0 if self.refcount_bits == 2 else 50
+        self.ignores_discards = draw.random() < 0.1
+        self.cache = draw.choice([[], [], ["--cache-size", str(draw.choice([1, 8 * self.cluster]))]])
+
+    def _draw_size(self, draw):
+        clusters = {512: 700, 4096: 600, 65536: 64, 2 << 20: 8}[self.cluster]
+        size = self.cluster * draw.randint(1, clusters)
+        if draw.random() < 0.5:
+            size -= draw.randrange(0, self.cluster, 512)
+        size = max(size, 512)
+        if draw.random() < 0.1:  # over the border of an L2 table
+            border = self.cluster * self.cluster // 8
+            if border <= (512 << 20):
+                size = border * draw.randint(1, 3) + 512 * draw.randint(1, 5000)
+                span = min(20 * self.cluster, border)
+                return size, [(0, span), (border - min(span, border), min(size, border + span)),
+                              (max(0, size - span), size)]
+        return size, [(0, size)]
+
+    def options(self):
+        words = [f"cluster_size={self.cluster}", "compat=" + ("0.10" if self.version == 2 else "1.1")]
+        if self.version == 3:
+            words += [f"refcount_bits={self.refcount_bits}", f"compression_type={self.compression}"]
+        if self.lazy:
+            words.append("lazy_refcounts=on")
+        if self.preallocated:
+            words.append("preallocation=metadata")
+        return ",".join(words)
+
+
+class Program:
+    def __init__(self, seed, directory, files):
+        self.seed = seed
+        self.draw = random.Random(seed)
+        self.tools = Tools(directory)
+        self.directory = directory
+        self.files = files
+        self.setup = Setup(self.draw)
+        self.snapshots = {}  # name -> model when it was taken
+        self.taken = 0
+        self.requests = 0
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def either(self):
+        return self.draw.choice(["byre", "qemu"])
+
+    # The image
+
+    def make_backing(self):
+        if not self.setup.backing:
+            return None
+        size = self.draw.choice([self.setup.size, self.setup.size, self.setup.size // 2, self.setup.size * 3 // 2])
+        content = Content(max(512, size // 512 * 512))
+        if self.setup.backing == "raw":
+            for _ in range(8):
+                begin = self.draw.randrange(content.size)
+                end = min(content.size, begin + self.draw.randint(1, 4 * self.setup.cluster))
+                content.write(begin, end, self.draw.choice([0, 0x5A, (self.files["text"], begin)]))
+            content.store(self.path("backing"))
+            return content
+        cluster = self.draw.choice([512, 4096, 65536])
+        self.tools.img(self.either(), "create", "-q", "-f", "qcow2", "-o", f"cluster_size={cluster}", "backing",
+                       str(content.size))
+        disk = rq.Disk(content, cluster, 3, False)
+        windows = [(begin, min(end, content.size)) for begin, end in self.setup.windows if begin < content.size]
+        self.part(disk, self.either(), rq.Limits(self.files, windows, 20), 10, "backing")
+        return disk.content
+
+    def make_disk(self):
+        backing = self.make_backing()
+        arguments = ["create", "-q", "-f", "qcow2", "-o", self.setup.options()]
+        if backing:
+            arguments += ["-b", "backing", "-F", self.setup.backing]
+        self.tools.img(self.either(), *arguments, "image", str(self.setup.size))
+        state = rq.UNKNOWN if self.setup.preallocated else rq.FREE
+        content = rq.overlay_content(backing, self.setup.size)
+        return rq.Disk(content, self.setup.cluster, self.setup.version, backing is not None, state,
+                       self.setup.ignores_discards)
+
+    # Its parts
+
+    def part(self, disk, tool, limits, count, image):
+        session = rq.Session(self.draw, disk, limits, avoids_reuse=tool == "qemu")
+        for _ in range(count):
+            session.step()
+        session.finish()
+        options = ["-d", "ignore" if disk.ignores_discards else "unmap"] + (self.setup.cache if tool == "byre" else [])
+        self.tools.exercise(tool, options, session.commands, image, session.expected)
+        self.requests += session.requests
+        self.verify(disk, "qemu" if tool == "byre" else "byre", image)
+
+    def verify(self, disk, reader, image):
+        self.tools.img("qemu", "check", "-q", image)
+        self.tools.exercise(reader, ["-r"], rq.reads_of(disk.content, 64 << 20), image)
+
+    def compare(self, content, tool, *options):
+        self.tools.img(tool, "convert", *options, "-O", "raw", "image", "out.raw")
+        if difference := content.difference(self.path("out.raw")):
+            raise Mismatch(f"{self.tools.log[-1]}\n{difference}")
+        os.unlink(self.path("out.raw"))
+
+    def compare_maps(self):
+        maps = [json.loads(self.tools.img(tool, "map", "--output=json", "image")) for tool in ("byre", "qemu")]
+        for entry in maps[0] + maps[1]:
+            # Whether stored bytes are a hole of the host file is looked up by each at its own discretion.
+            entry["zero"] = entry["zero"] and not entry["data"]
+            entry.pop("compressed", None)  # the reference is older than this key
+        merged = [merge(entries) for entries in maps]
+        if merged[0] != merged[1]:
+            pairs = [pair for pair in zip(*merged) if pair[0] != pair[1]]
+            raise Mismatch(f"the maps differ: {len(merged[0])} and {len(merged[1])} entries, first {pairs[:1]}")
+
+    # Snapshots, by the reference
+
+    def change_snapshots(self, disk):
+        names = sorted(self.snapshots)
+        action = self.draw.choice(["-c", "-c", "-a", "-d"])
+        if action == "-c" and len(names) < self.setup.snapshots:
+            self.taken += 1
+            name = f"s{self.taken}"
+            self.snapshots[name] = disk.copy_model()
+        elif action != "-c" and names:
+            name = self.draw.choice(names)
+            if action == "-a":
+                disk.restore_model(self.snapshots[name])
+            else:
+                self.compare(self.snapshots.pop(name)[0], "byre", "-l", name)
+        else:
+            return
+        self.tools.img("qemu", "snapshot", action, name, "image")
+
+    # All of it
+
+    def run(self):
+        disk = self.make_disk()
+        limits = rq.Limits(self.files, self.setup.windows, self.setup.compressed_clusters)
+        parts = self.draw.randint(1, 4) + (self.setup.snapshots > 0)
+        mode = self.draw.choice(["byre", "qemu", "both"])
+        first = self.either()
+        left = REQUESTS
+        for at in range(parts):
+            count = left if at == parts - 1 else self.draw.randint(1, max(1, left - (parts - 1 - at)))
+            left -= count
+            tool = mode if mode != "both" else (first if at % 2 == 0 else other(first))
+            self.part(disk, tool, limits, count, "image")
+            if self.setup.snapshots:
+                self.change_snapshots(disk)
+        self.finish(disk)
+
+    def finish(self, disk):
+        self.compare(disk.content, "byre")
+        self.compare(disk.content, "qemu")
+        self.compare_maps()
+        for name, (content, _) in self.snapshots.items():
+            self.compare(content, "byre", "-l", name)
+        self.tools.img("qemu", "check", "-q", "image")
+
+
+def other(tool):
+    return "qemu" if tool == "byre" else "byre"
+
+
+def merge(entries):
+    """Joins neighbours that differ in nothing but their place."""
+    merged = []
+    for entry in entries:
+        if merged and same_kind(merged[-1], entry):
+            merged[-1]["length"] += entry["length"]
+        else:
+            merged.append(dict(entry))
+    return merged
+
+
+def same_kind(one, two):
+    if any(one[key] != two[key] for key in ("depth", "present", "zero", "data")):
+        return False
+    if "offset" in one and "offset" in two:
+        return one["offset"] + one["length"] == two["offset"]
+    return ("offset" in one) == ("offset" in two)
+
+
+def content_files(directory):
+    """Sources of content: incompressible, compressible, and mixed; of odd lengths, so that misplaced data shows."""
+    draw = random.Random(0)
+    noise = draw.randbytes(70001)
+    text = b" ".join(str(draw.randrange(1000)).encode() for _ in range(1500))
+    files = {"noise": noise, "text": text, "mixed": noise[:9001] + text[:5000] + bytes(30000)}
+    for name, data in files.items():
+        with open(os.path.join(directory, name), "wb") as file:
+            file.write(data)
+    return files
+
+
+def run_program(seed, directory):
+    """(requests, None), or (requests, what went wrong)."""
+    shutil.rmtree(directory, ignore_errors=True)
+    os.makedirs(directory)
+    program = Program(seed, directory, content_files(directory))
+    try:
+        program.run()
+    except Mismatch as mismatch:
+        failure = str(mismatch)
+    except Exception:  # the test itself: its seed matters as much
+        failure = traceback.format_exc()
+    else:
+        return program.requests, None
+    with open(os.path.join(directory, "program.sh"), "w", encoding="utf-8") as file:
+        file.write("\n".join(program.tools.log) + "\n")
+    return program.requests, failure
+
+
+def run_in_worker(job):
+    seed, scratch = job
+    directory = os.path.join(scratch, str(os.getpid()))
+    requests, failure = run_program(seed, directory)
+    if failure:
+        os.rename(directory, os.path.join(scratch, f"seed-{seed}"))
+    return seed, requests, failure
+
+
+def report(seed, failure, directory):
+    print(f"seed {seed}: {failure[:4000]}\nfiles: {directory}\nrepeat: BYRE={shlex.quote(BYRE)} "
+          f"{shlex.quote(os.path.realpath(__file__))} --seed {seed}\n", flush=True)
+
+
+def run_many(first, count, workers, results):
+    """Stops early after a few failures: they probably have one cause."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as on a timeout: what follows removes the directory
+    scratch = tempfile.mkdtemp(prefix="byre-differential-", dir=SHM if os.access(SHM, os.W_OK) else None)
+    programs = requests = failures = 0
+    try:
+        with multiprocessing.Pool(workers, signal.signal, (signal.SIGTERM, signal.SIG_DFL)) as pool:
+            jobs = ((seed, scratch) for seed in range(first, first + count))
+            for seed, done, failure in pool.imap_unordered(run_in_worker, jobs, chunksize=4):
+                programs += 1
+                requests += done
+                if failure:
+                    failures += 1
+                    kept = os.path.join(results, f"seed-{seed}")
+                    shutil.copytree(os.path.join(scratch, f"seed-{seed}"), kept, dirs_exist_ok=True)
+                    report(seed, failure, kept)
+                if failures == 5:
+                    break
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    print(f"{programs} programs, {requests} requests, {failures} mismatches (seeds from {first})")
+    return 0 if failures == 0 and programs == count else 1
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--programs", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=1, help="seed of the first program")
+    parser.add_argument("--seed", type=int, help="run only this program")
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    if not (shutil.which("qemu-img") and shutil.which("qemu-io")):
+        return 77
+    results = os.environ.get("TEST_DIR") or os.getcwd()
+    if arguments.seed is None:
+        return run_many(arguments.first, arguments.programs, arguments.workers, results)
+    directory = os.path.join(results, f"seed-{arguments.seed}")
+    requests, failure = run_program(arguments.seed, directory)
+    if failure:
+        report(arguments.seed, failure, directory)
+    print(f"1 program, {requests} requests, {1 if failure else 0} mismatches")
+    return 1 if failure else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
