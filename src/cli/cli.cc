@@ -34,7 +34,7 @@ Cli::Cli() : app_("Byre: create, inspect, convert and serve qcow2 and raw disk i
   app_.footer("'byre help COMMAND' describes one command.");
 }
 
-CLI::App& Cli::add_command(CommandText text, std::function<int()> run_command) {
+CLI::App& Cli::add_command(const CommandText& text, std::function<int()> run_command) {
   CLI::App* command = app_.add_subcommand(text.name, text.summary);
   if (!text.examples.empty()) command->footer("Examples:\n" + text.examples);
   entries_[text.name] = {command, text.usage_failure_code, std::move(run_command)};

@@ -40,9 +40,9 @@ class Cli {
 
   // `run_command` is called after a successful parse; its value is the exit code.
   template <class Arguments>
-  Command<Arguments> add(CommandText text, int (*run_command)(const Arguments&)) {
+  Command<Arguments> add(const CommandText& text, int (*run_command)(const Arguments&)) {
     auto arguments = std::make_shared<Arguments>();
-    CLI::App& app = add_command(std::move(text), [arguments, run_command] { return run_command(*arguments); });
+    CLI::App& app = add_command(text, [arguments, run_command] { return run_command(*arguments); });
     return {app, *arguments};
   }
 
@@ -55,7 +55,7 @@ class Cli {
     int usage_failure_code;
     std::function<int()> run;
   };
-  CLI::App& add_command(CommandText text, std::function<int()> run_command);
+  CLI::App& add_command(const CommandText& text, std::function<int()> run_command);
   void add_help_command();
   int print_help(const std::string& command) const;
   int report_unknown_command(const std::string& name) const;

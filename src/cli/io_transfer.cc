@@ -75,7 +75,7 @@ bool parse_expectation(const IoWords& words, IoRead& request) {
   if (!words.has('P')) return true;
   const auto pattern = read_pattern(*words.value('P'));
   if (!pattern) return false;
-  request.pattern = *pattern;
+  request.pattern = pattern;
   return true;
 }
 
@@ -106,7 +106,7 @@ Task<bool> run_read(IoSession& session, const IoWords& words) {
   const bool part_without_pattern = !words.has('P') && (words.has('s') || words.has('l'));
   if (words.rest().size() != 2 || part_without_pattern) co_return usage("read");
   if (!parse_range(words, request) || !parse_verified_part(words, request)) co_return false;
-  co_return co_await do_read(*session.disk(), std::move(request));
+  co_return co_await do_read(*session.disk(), request);
 }
 
 // What readv and aio_read have in common.
@@ -124,11 +124,11 @@ bool parse_vectored_read(const IoWords& words, std::string_view command, IoRead&
 Task<bool> run_readv(IoSession& session, const IoWords& words) {
   IoRead request;
   if (!parse_vectored_read(words, "readv", request)) co_return false;
-  co_return co_await do_read(*session.disk(), std::move(request));
+  co_return co_await do_read(*session.disk(), request);
 }
 
 Task<Result<void>> read_beside(Disk& disk, IoRead request) {
-  (void)co_await do_read(disk, std::move(request));
+  (void)co_await do_read(disk, request);
   co_return Result<void>();
 }
 
@@ -136,7 +136,7 @@ Task<bool> run_aio_read(IoSession& session, const IoWords& words) {
   IoRead request;
   if (words.has('i')) co_return complain("injecting invalid read request");
   if (!parse_vectored_read(words, "aio_read", request)) co_return false;
-  session.in_flight().start(read_beside(*session.disk(), std::move(request)));
+  session.in_flight().start(read_beside(*session.disk(), request));
   co_return true;
 }
 
@@ -205,7 +205,7 @@ Task<bool> run_write(IoSession& session, const IoWords& words) {
   if (!check_write_options(words)) co_return false;
   parse_write_flags(words, request);
   if (!parse_write_range(words, request) || !parse_content(words, request)) co_return false;
-  co_return co_await do_write(*session.disk(), std::move(request));
+  co_return co_await do_write(*session.disk(), request);
 }
 
 Task<bool> run_writev(IoSession& session, const IoWords& words) {
@@ -214,11 +214,11 @@ Task<bool> run_writev(IoSession& session, const IoWords& words) {
   parse_write_flags(words, request);
   if (words.rest().size() < 2) co_return usage("writev");
   if (!parse_content(words, request) || !parse_vector(words, request)) co_return false;
-  co_return co_await do_write(*session.disk(), std::move(request));
+  co_return co_await do_write(*session.disk(), request);
 }
 
 Task<Result<void>> write_beside(Disk& disk, IoWrite request) {
-  (void)co_await do_write(disk, std::move(request));
+  (void)co_await do_write(disk, request);
   co_return Result<void>();
 }
 
@@ -231,7 +231,7 @@ Task<bool> run_aio_write(IoSession& session, const IoWords& words) {
   if (words.has('z') && words.rest().size() != 2) co_return complain("-z supports only a single length parameter");
   if (words.has('u') && !words.has('z')) co_return complain("-u requires -z to be specified");
   if (!parse_content(words, request) || !parse_vector(words, request)) co_return false;
-  session.in_flight().start(write_beside(*session.disk(), std::move(request)));
+  session.in_flight().start(write_beside(*session.disk(), request));
   co_return true;
 }
 

@@ -47,7 +47,7 @@ class Conversion {
   bool target_existed_ = false;
 };
 
-Error with_remark(Error error, std::string_view remark) {
+Error with_remark(const Error& error, std::string_view remark) {
   return Error(error.code(), fmt::format("{}; {}", error.message(), remark), error.errno_value());
 }
 

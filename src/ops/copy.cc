@@ -55,7 +55,7 @@ std::uint64_t unit_bytes_for(Disk& target, const CopyOptions& options) {
 
 class Copier {
  public:
-  Copier(std::vector<Disk*> sources, Disk& target, CopyOptions options);
+  Copier(const std::vector<Disk*>& sources, Disk& target, CopyOptions options);
   Task<Result<void>> run();
 
  private:
@@ -82,7 +82,7 @@ class Copier {
   std::uint64_t in_flight_bytes_ = 0;
 };
 
-Copier::Copier(std::vector<Disk*> sources, Disk& target, CopyOptions options)
+Copier::Copier(const std::vector<Disk*>& sources, Disk& target, CopyOptions options)
     : options_(std::move(options)),
       target_(target),
       unit_bytes_(unit_bytes_for(target, options_)),

@@ -21,6 +21,7 @@ constexpr std::size_t whole_name = 4096;  // the caller's own file names are not
 
 std::vector<SnapshotInfo> describe_snapshots(const std::vector<format::Snapshot>& snapshots) {
   std::vector<SnapshotInfo> infos;
+  infos.reserve(snapshots.size());
   for (const format::Snapshot& snapshot : snapshots) {
     infos.push_back({snapshot.id, snapshot.name, snapshot.vm_state_bytes, snapshot.date_seconds,
                      snapshot.date_nanoseconds, snapshot.vm_clock_nanoseconds, snapshot.instruction_count});
@@ -30,6 +31,7 @@ std::vector<SnapshotInfo> describe_snapshots(const std::vector<format::Snapshot>
 
 std::vector<BitmapInfo> describe_bitmaps(const std::vector<format::BitmapEntry>& bitmaps) {
   std::vector<BitmapInfo> infos;
+  infos.reserve(bitmaps.size());
   for (const format::BitmapEntry& bitmap : bitmaps) {
     infos.push_back({bitmap.name, std::uint64_t{1} << bitmap.granularity_bits, bitmap.in_use, bitmap.auto_record});
   }

@@ -111,7 +111,7 @@ TEST_P(HostileRule, IsToldByInspection) {
 }
 
 INSTANTIATE_TEST_SUITE_P(H, HostileRule, testing::ValuesIn(rules()),
-                         [](const auto& info) { return std::to_string(info.param); });
+                         [](const auto& parameter) { return std::to_string(parameter.param); });
 
 // What is refused must be refused for its own fault: the sample without any fault serves every request.
 TEST(HostileImages, TheSampleItselfIsSound) {
