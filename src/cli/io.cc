@@ -38,7 +38,8 @@ Task<bool> run_standard_input(IoSession& session) {
     // Away from the loop: requests in flight go on while somebody types.
     co_await offload([&line, &more] { more = static_cast<bool>(std::getline(std::cin, line)); });
     if (!more) break;
-    if (!co_await run_and_flush(session, std::move(line))) all_done = false;
+    const bool done = co_await run_and_flush(session, std::move(line));
+    all_done = all_done && done;
   }
   co_return all_done;
 }
@@ -47,7 +48,8 @@ Task<bool> run_commands(IoSession& session, const std::vector<std::string>& comm
   if (commands.empty()) co_return co_await run_standard_input(session);
   bool all_done = true;
   for (const std::string& command : commands) {
-    if (!co_await run_and_flush(session, command)) all_done = false;
+    const bool done = co_await run_and_flush(session, command);
+    all_done = all_done && done;
     if (session.quit) break;
   }
   co_return all_done;

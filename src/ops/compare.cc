@@ -72,6 +72,7 @@ class Comparer {
   Task<Result<void>> compare_batch(Batch batch);
   Task<bool> piece_differs(Piece piece);
   void find(std::uint64_t offset_bytes, Outcome outcome);
+  void fail_at(std::uint64_t offset_bytes, CompareFailure::Step step, Error error);
   void report_progress();
   std::uint64_t total_bytes() const { return std::max(first_.size_bytes(), second_.size_bytes()); }
   std::uint64_t common_bytes() const { return std::min(first_.size_bytes(), second_.size_bytes()); }
@@ -96,6 +97,10 @@ void Comparer::find(std::uint64_t offset_bytes, Outcome outcome) {
   found_ = std::move(outcome);
 }
 
+void Comparer::fail_at(std::uint64_t offset_bytes, CompareFailure::Step step, Error error) {
+  find(offset_bytes, std::unexpected(CompareFailure{step, std::move(error)}));
+}
+
 void Comparer::report_progress() {
   if (options_.progress) options_.progress(at_, total_bytes());
 }
@@ -109,7 +114,7 @@ Task<bool> Comparer::piece_differs(Piece piece) {
   Result<void> done = co_await first_.read(piece.offset_bytes, first);
   if (done) done = co_await second_.read(piece.offset_bytes, second);
   if (!done) {
-    find(piece.offset_bytes, std::unexpected(CompareFailure{CompareFailure::Step::read, std::move(done).error()}));
+    fail_at(piece.offset_bytes, CompareFailure::Step::read, std::move(done).error());
     co_return true;
   }
   std::size_t at = length;
@@ -126,7 +131,8 @@ Task<bool> Comparer::piece_differs(Piece piece) {
 Task<Result<void>> Comparer::compare_batch(Batch batch) {
   for (const Piece& piece : batch) {
     if (found_ && found_at_ <= piece.offset_bytes) break;
-    if (co_await piece_differs(piece)) break;
+    const bool differs = co_await piece_differs(piece);
+    if (differs) break;
   }
   co_return Result<void>();
 }
@@ -138,10 +144,13 @@ void Comparer::start(Batch batch) {
 // Looks at one stretch. False if there is nothing to be gained by going on.
 Task<bool> Comparer::step() {
   Result<BlockStatus> first = co_await first_status_.at(at_);
-  Result<BlockStatus> second = first ? co_await second_status_.at(at_) : Result<BlockStatus>();
-  if (!first || !second) {
-    Error error = !first ? std::move(first).error() : std::move(second).error();
-    find(at_, std::unexpected(CompareFailure{CompareFailure::Step::status, std::move(error)}));
+  if (!first) {
+    fail_at(at_, CompareFailure::Step::status, std::move(first).error());
+    co_return false;
+  }
+  Result<BlockStatus> second = co_await second_status_.at(at_);
+  if (!second) {
+    fail_at(at_, CompareFailure::Step::status, std::move(second).error());
     co_return false;
   }
   if (options_.strict && !same_kind(*first, *second)) {
@@ -161,11 +170,11 @@ Task<bool> Comparer::step() {
 Task<void> Comparer::walk() {
   while (at_ < total_bytes() && !found_) {
     if (options_.cancel && options_.cancel->load()) {
-      Error error(ErrorCode::cancelled, "interrupted");
-      find(0, std::unexpected(CompareFailure{CompareFailure::Step::other, std::move(error)}));
+      fail_at(0, CompareFailure::Step::other, Error(ErrorCode::cancelled, "interrupted"));
       co_return;
     }
-    if (!co_await step()) break;
+    const bool goes_on = co_await step();
+    if (!goes_on) break;
     if (batched_bytes_ < batch_bytes && batch_.size() < batch_pieces) continue;
     co_await group_.wait_below(std::max(options_.parallel_requests, 1u) - 1);
     start(std::exchange(batch_, {}));
