@@ -59,7 +59,8 @@ Task<std::optional<ClusterUse>> count_clusters(Storage& storage, const format::H
   if (!fits_within(header.l1_table.bytes, entries * 8, storage.size_bytes())) co_return std::nullopt;
   Buffer l1(entries * 8);
   const Bytes l1_bytes = l1.bytes();
-  if (!co_await read_exactly(storage, header.l1_table.bytes, l1_bytes)) co_return std::nullopt;
+  const auto l1_read = co_await read_exactly(storage, header.l1_table.bytes, l1_bytes);
+  if (!l1_read) co_return std::nullopt;
 
   const std::uint64_t budget = std::min(max_l2_tables, max_l2_bytes >> geometry.cluster_bits);
   Buffer l2(geometry.cluster_size_bytes());
@@ -70,7 +71,8 @@ Task<std::optional<ClusterUse>> count_clusters(Storage& storage, const format::H
     if (!entry) co_return std::nullopt;
     if (entry->l2_table.bytes == 0) continue;
     if (++read > budget) co_return std::nullopt;
-    if (!co_await read_exactly(storage, entry->l2_table.bytes, l2_bytes)) co_return std::nullopt;
+    const auto l2_read = co_await read_exactly(storage, entry->l2_table.bytes, l2_bytes);
+    if (!l2_read) co_return std::nullopt;
     if (!counter.add_table(l2_bytes, counter.use().total - i * geometry.l2_entries())) co_return std::nullopt;
   }
   co_return counter.use();
