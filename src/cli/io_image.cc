@@ -12,6 +12,7 @@
 #include "cli/io_output.h"
 #include "cli/output.h"
 #include "format/header.h"
+#include "ops/create_options.h"
 
 namespace byre::cli {
 
@@ -132,32 +133,20 @@ Task<bool> run_info(IoSession& session, const IoWords&) {
 
 Task<bool> run_flush(IoSession& session, const IoWords&) { co_return succeeded(co_await session.disk()->flush()); }
 
-// A raw disk takes its size when it is opened.
-Task<Result<void>> truncate_raw(IoSession& session, std::uint64_t size_bytes, const std::string& preallocation) {
-  if (preallocation != "off" && preallocation != "falloc") {
-    co_return fail(ErrorCode::unsupported, "preallocation mode '{}' is not supported here: off or falloc",
-                   escape_untrusted(preallocation));
-  }
-  Storage& storage = session.disk()->storage();
-  const std::uint64_t old_size = storage.size_bytes();
-  BYRE_CO_CHECK(co_await storage.resize(size_bytes));
-  if (preallocation == "falloc" && size_bytes > old_size) {
-    BYRE_CO_CHECK(co_await storage.allocate(old_size, size_bytes - old_size));
-  }
-  IoOpenSettings settings = session.settings();
-  co_return co_await session.reopen(std::move(settings));
-}
-
 Task<bool> run_truncate(IoSession& session, const IoWords& words) {
   if (words.rest().size() != 1) co_return usage("truncate");
   const auto size = read_number(words.rest()[0]);
   if (!size) co_return false;
-  if (session.disk()->format() != "raw") {
-    print_error("truncate: changing the size of a qcow2 disk is not supported yet");
+  const std::string mode = words.value('m').value_or("off");
+  const std::optional<Preallocation> preallocation = ops::preallocation_named(mode);
+  if (!preallocation) {
+    print_error(
+        fmt::format("preallocation mode '{}': off, metadata, falloc and full are known", escape_untrusted(mode)));
     co_return false;
   }
-  const std::string preallocation = words.value('m').value_or("off");
-  co_return succeeded(co_await truncate_raw(session, *size, preallocation));
+  (void)co_await session.in_flight().join();
+  const std::uint64_t size_bytes = *size;
+  co_return succeeded(co_await session.disk()->resize(size_bytes, *preallocation));
 }
 
 Task<bool> run_sleep(IoSession&, const IoWords& words) {

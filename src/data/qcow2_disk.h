@@ -39,6 +39,7 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> discard(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
   Task<Result<void>> write_compressed(std::uint64_t offset_bytes, ConstBytes data) override;
   Task<Result<void>> flush() override;
+  Task<Result<void>> resize(std::uint64_t size_bytes, Preallocation preallocation) override;
   Task<Result<BlockStatus>> status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
   Task<Result<BlockStatus>> layer_status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
   Task<Result<void>> close() override;
@@ -86,7 +87,17 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> zero_part(GuestOffset at, std::uint64_t length_bytes, meta::Clear mode);
   Task<Result<void>> write_zero_data(GuestOffset at, std::uint64_t length_bytes);
 
+  // Resizing (qcow2_resize.cc).
+  Result<void> check_resize(std::uint64_t size_bytes, Preallocation preallocation) const;
+  Task<Result<void>> grow(std::uint64_t size_bytes, Preallocation preallocation);
+  Task<Result<void>> zero_added(std::uint64_t old_size);
+  Task<Result<void>> preallocate(std::uint64_t old_size, Preallocation preallocation);
+  Task<Result<void>> shrink(std::uint64_t size_bytes);
+  Task<Result<void>> give_up_behind_end();
+  Task<Result<void>> store_size(std::uint64_t size_bytes);
+
   // Write-back (qcow2_flush.cc).
+  Task<Result<void>> settle();
   Task<Result<void>> write_back();
   Task<Result<void>> write_cut(const meta::Cut& cut);
   Task<Result<void>> write_stage(const std::vector<meta::CutWrite>& writes);
@@ -101,12 +112,13 @@ class Qcow2Disk final : public Disk {
   std::unique_ptr<meta::Metadata> metadata_;
   format::Header header_;
   const format::Geometry geometry_;
-  const std::uint64_t size_bytes_;
+  std::uint64_t size_bytes_;
   const bool discard_;
   const bool writable_;
   LogSink log_;
 
-  RangeLock range_lock_;  // guest bytes whose mapping is being changed
+  Turnstile compressed_order_;  // payloads are placed in the order of their requests: same input, same file
+  RangeLock range_lock_;        // guest bytes whose mapping is being changed
   std::set<std::uint64_t> loading_;
   WaitQueue loaded_;
 

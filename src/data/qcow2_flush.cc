@@ -66,7 +66,7 @@ Task<Result<void>> Qcow2Disk::write_back() {
 Task<Result<void>> Qcow2Disk::write_cut(const meta::Cut& cut) {
   BYRE_CO_CHECK(co_await write_stage(cut.counts));
   BYRE_CO_CHECK(co_await storage_->flush());  // with the guest data that the links refer to (O-1, O-4, O-8)
-  for (const auto* stage : {&cut.table, &cut.pointer, &cut.links, &cut.roots}) {
+  for (const auto* stage : {&cut.table, &cut.pointer, &cut.links, &cut.roots, &cut.l1_pointer}) {
     if (stage->empty()) continue;
     BYRE_CO_CHECK(check_running());
     BYRE_CO_CHECK(co_await write_stage(*stage));
@@ -120,16 +120,19 @@ Task<Result<void>> Qcow2Disk::mark_corrupt(Error error) {
   co_return std::unexpected(std::move(reported));
 }
 
-// Writes until nothing is left to write: a release makes counts dirty once more.
+// Flushes until nothing is left to write: a release makes counts dirty once more.
+Task<Result<void>> Qcow2Disk::settle() {
+  do {
+    BYRE_CO_CHECK(co_await flush());
+  } while (metadata_->dirty());
+  co_return Result<void>{};
+}
+
 Task<Result<void>> Qcow2Disk::close() {
   BYRE_ASSERT(!closed_);
   closed_ = true;
   Result<void> result;
-  if (writable() && !stopped_) {
-    do {
-      result = co_await flush();
-    } while (result && metadata_->dirty());
-  }
+  if (writable() && !stopped_) result = co_await settle();
   if (backing_) {
     auto below = co_await backing_->close();
     if (result && !below) result = std::move(below);

@@ -200,7 +200,8 @@ Task<Result<void>> Qcow2Disk::write_compressed(std::uint64_t offset_bytes, Const
     co_return fail(ErrorCode::invalid_argument, "{} bytes at {} are not one whole cluster of {} bytes", data.size(),
                    offset_bytes, cluster_size);
   }
-  BYRE_CO_CHECK(co_await prepare_change());
+  const std::uint64_t ticket = compressed_order_.take();
+  auto prepared = co_await prepare_change();
   Buffer padded;
   ConstBytes whole = data;
   if (data.size() < cluster_size) {
@@ -213,18 +214,26 @@ Task<Result<void>> Qcow2Disk::write_compressed(std::uint64_t offset_bytes, Const
   const format::CompressionType type = header_.compression_type;
   const Bytes output = payload.bytes();
   co_await offload([&size, type, whole, output] { size = compress_cluster(type, whole, output); });
+  co_await compressed_order_.wait_for(ticket);
+  if (!prepared) {
+    compressed_order_.pass();
+    co_return prepared;
+  }
   co_return co_await write_payload(GuestOffset(offset_bytes), payload.bytes().first(size), data);
 }
 
-// An empty payload did not become smaller: the cluster is stored as it is.
+// An empty payload did not become smaller: the cluster is stored as it is. Called in turn; lets the next through as
+// soon as its own place is decided.
 Task<Result<void>> Qcow2Disk::write_payload(GuestOffset at, ConstBytes payload, ConstBytes data) {
   const RangeLock::Guard guard = co_await range_lock_.lock(at.bytes, at.bytes + geometry_.cluster_size_bytes());
   const meta::Lease lease = metadata_->lease();
   const std::uint64_t size = std::max<std::uint64_t>(payload.size(), 1);
   const bool plain = payload.empty();
-  BYRE_CO_TRY(meta::Reservation reservation, co_await decide([this, at, size, plain] {
-                return plain ? metadata_->reserve_unallocated(at) : metadata_->reserve_compressed(at, size);
-              }));
+  auto reserved = co_await decide([this, at, size, plain] {
+    return plain ? metadata_->reserve_unallocated(at) : metadata_->reserve_compressed(at, size);
+  });
+  compressed_order_.pass();
+  BYRE_CO_TRY(meta::Reservation reservation, std::move(reserved));
   if (plain) {
     BYRE_CO_CHECK(co_await write_reserved(reservation, at, data));
   } else {

@@ -5,6 +5,9 @@
 #include "data/range.h"
 
 namespace byre {
+namespace {
+constexpr std::uint64_t zero_piece_bytes = std::uint64_t{2} << 20;
+}
 
 RawDisk::RawDisk(std::unique_ptr<Storage> storage, bool writable, bool discard)
     : storage_(std::move(storage)),
@@ -59,6 +62,37 @@ Task<Result<BlockStatus>> RawDisk::layer_status(std::uint64_t offset_bytes, std:
   status.length_bytes = std::min({status.length_bytes, max_length_bytes, size_bytes_ - offset_bytes});
   status.host_offset_bytes = offset_bytes;
   co_return status;
+}
+
+Task<Result<void>> RawDisk::resize(std::uint64_t size_bytes, Preallocation preallocation) {
+  BYRE_CO_CHECK(check_change(*this, 0, 0));
+  if (preallocation == Preallocation::metadata) {
+    co_return fail(ErrorCode::unsupported, "a raw disk has no metadata to preallocate: off, falloc or full");
+  }
+  const std::uint64_t old_size = storage_->size_bytes();
+  if (preallocation != Preallocation::off && size_bytes < old_size) {
+    co_return fail(ErrorCode::invalid_argument, "preallocation is for growing, not for shrinking");
+  }
+  BYRE_CO_CHECK(co_await storage_->resize(size_bytes));
+  size_bytes_ = round_up(size_bytes, 512);
+  if (preallocation == Preallocation::off || size_bytes == old_size) co_return Result<void>{};
+  co_return co_await extend_with_zeros(*storage_, old_size, size_bytes - old_size, preallocation);
+}
+
+Task<Result<void>> extend_with_zeros(Storage& storage, std::uint64_t offset_bytes, std::uint64_t length_bytes,
+                                     Preallocation preallocation) {
+  if (preallocation != Preallocation::full) {
+    const bool may_unmap = preallocation != Preallocation::falloc;
+    BYRE_CO_CHECK(co_await storage.zero(offset_bytes, length_bytes, may_unmap));
+    if (may_unmap) co_return Result<void>{};
+    co_return co_await storage.allocate(offset_bytes, length_bytes);
+  }
+  const Buffer zeros(std::min<std::uint64_t>(length_bytes, zero_piece_bytes), Buffer::Fill::zero);
+  for (std::uint64_t done = 0; done < length_bytes; done += zeros.size()) {
+    const ConstBytes piece = zeros.bytes().first(std::min<std::uint64_t>(zeros.size(), length_bytes - done));
+    BYRE_CO_CHECK(co_await write_bytes(storage, offset_bytes + done, piece));
+  }
+  co_return Result<void>{};
 }
 
 Task<Result<void>> RawDisk::close() {

@@ -7,6 +7,10 @@
 
 namespace byre {
 
+// Makes a range at the end of a storage read as zeros, reserved as `preallocation` says (docs/format.md section 18).
+Task<Result<void>> extend_with_zeros(Storage& storage, std::uint64_t offset_bytes, std::uint64_t length_bytes,
+                                     Preallocation preallocation);
+
 class RawDisk final : public Disk {
  public:
   RawDisk(std::unique_ptr<Storage> storage, bool writable, bool discard);
@@ -18,6 +22,7 @@ class RawDisk final : public Disk {
   Task<Result<void>> discard(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
   Task<Result<void>> write_compressed(std::uint64_t offset_bytes, ConstBytes data) override;
   Task<Result<void>> flush() override { return storage_->flush(); }
+  Task<Result<void>> resize(std::uint64_t size_bytes, Preallocation preallocation) override;
   Task<Result<BlockStatus>> status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
   Task<Result<BlockStatus>> layer_status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
   Task<Result<void>> close() override;

@@ -24,6 +24,10 @@ constexpr std::uint64_t full_pages_before_append = 256;
 std::unexpected<Stop> damaged(std::string message) {
   return std::unexpected(Stop::corrupted(Error(ErrorCode::corrupt, std::move(message))));
 }
+
+std::unexpected<Stop> file_too_long() {
+  return std::unexpected(Stop::failed(Error(ErrorCode::no_space, "the image file would exceed 2^56 bytes", ENOSPC)));
+}
 }  // namespace
 
 Allocator::Allocator(const format::Geometry& geometry, PageCache& cache, Refcounts& refcounts, ClusterLife& life,
@@ -72,7 +76,7 @@ Outcome<HostRun> Allocator::take_run(Page& page, std::uint64_t first, std::uint6
   }
   const HostOffset at(first << geometry_.cluster_bits);
   if (!fits_within(at.bytes, (end - first) << geometry_.cluster_bits, format::max_host_offset)) {
-    return std::unexpected(Stop::failed(Error(ErrorCode::no_space, "the image file would exceed 2^56 bytes", ENOSPC)));
+    return file_too_long();
   }
   const bool fresh = at >= host_end_;
   for (std::uint64_t cluster = first; cluster < end; ++cluster) {
@@ -128,6 +132,12 @@ void Allocator::note_free(std::uint64_t cluster) { next_ = std::min(next_, clust
 
 Outcome<void> Allocator::add_block(std::uint64_t table_index, std::uint64_t cluster) {
   BYRE_CHECK(expect_free(cluster));
+  link_block(table_index, cluster);
+  if (cluster / refcounts_.counts_per_block() == table_index) claim(cluster, 1);
+  return {};
+}
+
+void Allocator::link_block(std::uint64_t table_index, std::uint64_t cluster) {
   const HostOffset block(cluster << geometry_.cluster_bits);
   // A page of an earlier table at this place may still be cached, clean.
   cache_.forget(block, geometry_.cluster_size_bytes());
@@ -137,12 +147,10 @@ Outcome<void> Allocator::add_block(std::uint64_t table_index, std::uint64_t clus
   refcounts_.table().set(table_index, format::encode_refcount_table_entry(block));
   const auto taken = guard_.add(MetadataKind::refcount_block, cluster, 1);
   BYRE_ASSERT(!taken);
-  if (cluster / refcounts_.counts_per_block() == table_index) claim(cluster, 1);
-  return {};
 }
 
-// Counts clusters of new refcount structures, which are Live at once: they are reachable through the table in memory,
-// and a cut writes them before the table.
+// Counts clusters of new refcount structures and tables, which are Live at once: they are reachable through the table
+// in memory, and a cut writes them before the table.
 void Allocator::claim(std::uint64_t first, std::uint64_t count) {
   for (std::uint64_t cluster = first; cluster < first + count; ++cluster) {
     const auto page = refcounts_.page_of(cluster, HostOffset(format::max_host_offset));
@@ -152,6 +160,74 @@ void Allocator::claim(std::uint64_t first, std::uint64_t count) {
     life_.commit(cluster);
   }
   host_end_ = std::max(host_end_, HostOffset((first + count) << geometry_.cluster_bits));
+}
+
+Outcome<HostOffset> Allocator::allocate_table(std::uint64_t clusters) {
+  BYRE_TRY(const HostRun run, reserve(clusters));
+  if (run.clusters == clusters) {
+    commit(run);
+    return run.at;
+  }
+  this->abort(run);
+  return append_table(clusters);
+}
+
+// Behind the end of the file, with the refcount blocks that it needs in front. No page may miss once something changes.
+Outcome<HostOffset> Allocator::append_table(std::uint64_t clusters) {
+  const std::uint64_t per_block = refcounts_.counts_per_block();
+  const PageHold hold(cache_);
+  for (std::uint64_t first = cluster_of(host_end_);;) {
+    const std::vector<std::uint64_t> missing = missing_blocks(first, clusters);
+    const std::uint64_t all = missing.size() + clusters;
+    if ((first + all - 1) / per_block >= refcounts_.table().size()) {
+      const std::uint64_t next = next_;
+      BYRE_CHECK(grow_table(refcounts_.table().size()));
+      next_ = next;
+      first = cluster_of(host_end_);
+      continue;
+    }
+    BYRE_TRY(const std::uint64_t counted_end, end_of_counts(first, all));
+    if (counted_end > first) {
+      first = counted_end;
+      continue;
+    }
+    for (std::uint64_t i = 0; i < all; ++i) BYRE_CHECK(expect_free(first + i));
+    const HostOffset at((first + missing.size()) << geometry_.cluster_bits);
+    if (!fits_within(at.bytes, clusters << geometry_.cluster_bits, format::max_host_offset)) return file_too_long();
+    for (std::uint64_t i = 0; i < missing.size(); ++i) link_block(missing[i], first + i);
+    claim(first, all);
+    return at;
+  }
+}
+
+// The refcount table entries without a block that count `clusters` clusters and the blocks in front of them.
+std::vector<std::uint64_t> Allocator::missing_blocks(std::uint64_t first, std::uint64_t clusters) const {
+  const std::uint64_t per_block = refcounts_.counts_per_block();
+  std::vector<std::uint64_t> missing;
+  for (std::uint64_t index = first / per_block; index <= (first + missing.size() + clusters - 1) / per_block; ++index) {
+    if (index >= refcounts_.table().size() || refcounts_.table()[index] == 0) missing.push_back(index);
+  }
+  return missing;
+}
+
+// Behind the last cluster of the range that has a count (a leak behind the end of the file), `first` if none has.
+Outcome<std::uint64_t> Allocator::end_of_counts(std::uint64_t first, std::uint64_t clusters) {
+  std::uint64_t end = first;
+  for (std::uint64_t cluster = first; cluster < first + clusters; ++cluster) {
+    BYRE_TRY(const std::uint64_t count, refcounts_.get(cluster, host_end_));
+    if (count > 0) end = cluster + 1;
+  }
+  return end;
+}
+
+Outcome<HostOffset> Allocator::trim_end() {
+  while (cluster_of(host_end_) > 1) {
+    const std::uint64_t last = cluster_of(host_end_) - 1;
+    BYRE_TRY(const std::uint64_t count, refcounts_.get(last, host_end_));
+    if (count > 0 || guard_.at(last) || life_.state(last, 0) != ClusterState::free) break;
+    host_end_ = HostOffset(last << geometry_.cluster_bits);
+  }
+  return host_end_;
 }
 
 Outcome<void> Allocator::grow_table(std::uint64_t table_index) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "format/geometry.h"
 #include "meta/cluster_life.h"
@@ -33,6 +34,13 @@ class Allocator {
   // Reserves exactly the cluster behind `previous` if it is free; nothing if it is not.
   Outcome<bool> reserve_next(HostOffset cluster);
 
+  // Exactly `clusters` (above 0) consecutive clusters for a contiguous table, Live at once: it is reachable through
+  // memory, and a cut writes it before whatever points to it.
+  Outcome<HostOffset> allocate_table(std::uint64_t clusters);
+
+  // Lowers host_end() past free clusters and returns it: the file may be cut there once a cut has made it durable.
+  Outcome<HostOffset> trim_end();
+
   // Reserved -> Live, and Reserved -> Free. The pages that hold the counts were pinned or are still cached.
   void commit(const HostRun& run);
   void abort(const HostRun& run);
@@ -52,7 +60,11 @@ class Allocator {
  private:
   Outcome<HostRun> take_run(Page& page, std::uint64_t first, std::uint64_t last);
   Outcome<void> expect_free(std::uint64_t cluster);
+  Outcome<HostOffset> append_table(std::uint64_t clusters);
+  Outcome<std::uint64_t> end_of_counts(std::uint64_t first, std::uint64_t clusters);
+  std::vector<std::uint64_t> missing_blocks(std::uint64_t first, std::uint64_t clusters) const;
   Outcome<void> add_block(std::uint64_t table_index, std::uint64_t cluster);
+  void link_block(std::uint64_t table_index, std::uint64_t cluster);
   Outcome<void> grow_table(std::uint64_t table_index);
   void claim(std::uint64_t first, std::uint64_t count);
   void skip_page(std::uint64_t last);

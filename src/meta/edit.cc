@@ -272,7 +272,7 @@ Outcome<Reservation> Metadata::reserve_compressed(GuestOffset cluster, std::uint
 }
 
 L2Entry Metadata::cleared(const L2Entry& entry, Clear mode) const {
-  if (geometry_.version < 3) return L2Entry::unallocated();
+  if (geometry_.version < 3 || mode == Clear::forget) return L2Entry::unallocated();
   const bool allocated = entry.has_host_cluster() || entry.kind == ClusterKind::compressed;
   if (mode == Clear::discard && !allocated && !has_backing_) return entry;
   if (mode == Clear::zero_keep && entry.has_host_cluster()) return L2Entry::zero_allocated(entry.host, entry.copied);
@@ -280,10 +280,11 @@ L2Entry Metadata::cleared(const L2Entry& entry, Clear mode) const {
 }
 
 Outcome<std::uint64_t> Metadata::clear(GuestOffset first, std::uint64_t clusters, Clear mode, bool punch) {
-  BYRE_ASSERT(can_clear() && clusters > 0);
+  BYRE_ASSERT((can_clear() || mode == Clear::forget) && clusters > 0);
   BYRE_TRY(const MappedExtent extent, lookup(first, clusters << geometry_.cluster_bits));
   const bool unallocated = extent.kind == ClusterKind::unallocated;
-  const bool nothing_to_hide = geometry_.version < 3 || (mode == Clear::discard && !has_backing_);
+  const bool nothing_to_hide =
+      geometry_.version < 3 || mode == Clear::forget || (mode == Clear::discard && !has_backing_);
   if (unallocated && nothing_to_hide) return extent.length_bytes >> geometry_.cluster_bits;
   BYRE_CHECK(ensure_tables(first, 1));
   BYRE_TRY(const EntrySlot slot, mapping_.slot(first, clusters, host_end()));

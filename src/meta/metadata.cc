@@ -122,7 +122,8 @@ bool Metadata::wants_write_back() const {
 }
 
 bool Metadata::dirty() const {
-  return cache_.dirty_bytes() > 0 || mapping_.l1().dirty() || refcounts_.table().dirty() || allocator_.table_moved();
+  return cache_.dirty_bytes() > 0 || mapping_.l1().dirty() || refcounts_.table().dirty() || allocator_.table_moved() ||
+         l1_moved_;
 }
 
 Cut Metadata::begin_cut() {
@@ -150,6 +151,13 @@ Cut Metadata::begin_cut() {
   }
   cut.l1_sectors = mapping_.l1().take_dirty();
   append_sectors(cut.roots, mapping_.l1(), cut.l1_sectors);
+  cut.l1_moved = std::exchange(l1_moved_, false);
+  if (cut.l1_moved) {
+    std::byte pointer[12];
+    store_be32(pointer, static_cast<std::uint32_t>(mapping_.l1().size()));
+    store_be64(pointer + 4, mapping_.l1().offset().bytes);
+    append_write(cut.l1_pointer, HostOffset(format::header_field::l1_table), pointer);
+  }
   return cut;
 }
 
@@ -162,6 +170,7 @@ void Metadata::finish_cut(const Cut& cut, bool durable) {
   refcounts_.table().mark_dirty(cut.table_sectors);
   mapping_.l1().mark_dirty(cut.l1_sectors);
   if (cut.table_moved) allocator_.set_table_moved(true);
+  if (cut.l1_moved) l1_moved_ = true;
 }
 
 Outcome<std::optional<HostRun>> Metadata::release_quiet() {

@@ -56,6 +56,7 @@ enum class Clear {
   zero_keep,   // reads as zeros, host clusters stay reserved
   zero_unmap,  // reads as zeros, host clusters are given back
   discard,     // host clusters are given back; never re-exposes backing data
+  forget,      // the same, and the entry is empty again: for what lies behind the end of the disk
 };
 
 class Metadata {
@@ -92,6 +93,16 @@ class Metadata {
   // way to do it: can_clear() is false, and the caller must write zeros or do nothing.
   Outcome<std::uint64_t> clear(GuestOffset first, std::uint64_t clusters, Clear mode, bool punch);
   bool can_clear() const { return geometry_.version >= 3 || !has_backing_; }
+
+  // Resizing (resize.cc). The caller has the image to itself.
+  // Makes the L1 table long enough for `entries`, at another place if need be (O-7).
+  Outcome<void> grow_l1(std::uint64_t entries);
+  std::uint64_t l1_entries() const { return mapping_.l1().size(); }
+  HostOffset l1_offset() const { return mapping_.l1().offset(); }
+  // Gives up all that an L1 entry leads to, its table included. The entry must lie behind the end of the disk.
+  Outcome<void> release_table(std::uint64_t l1_index, bool punch);
+  // Where the file may end, once nothing is dirty and no release is pending.
+  Outcome<HostOffset> trim_end() { return allocator_.trim_end(); }
 
   // Pages. `present` lets the loader skip what came meanwhile.
   bool present(HostOffset at) { return cache_.find(at) != nullptr; }
@@ -139,6 +150,7 @@ class Metadata {
   Outcome<bool> subtract(const Drop& drop);
   void set_free(Page& page, std::uint64_t cluster);
   void note_damage(std::string message);
+  Outcome<std::vector<format::L2Entry>> table_entries(std::uint64_t l1_index);
   GuestOffset guest_after(GuestOffset at, std::uint64_t clusters) const {
     return at + (clusters << geometry_.cluster_bits);
   }
@@ -156,6 +168,7 @@ class Metadata {
   DropQueue drops_;
   Allocator allocator_;
   Packer packer_;
+  bool l1_moved_ = false;  // the header must follow (12 bytes at offset 36)
   std::optional<Error> damage_;
 };
 

@@ -5,6 +5,7 @@
 //   pointer   the header's pointer to a moved refcount table                  sync, only if it moved
 //   links     L2 pages                                                        sync, only if there are any
 //   roots     L1 entries                                                      sync, only if there are any
+//   l1_pointer  the header's pointer to a moved L1 table                      sync, only if it moved
 //
 // Requests go on while a cut is written: they change the pages, not the copy.
 #pragma once
@@ -23,14 +24,13 @@ struct CutWrite {
 };
 
 struct Cut {
-  std::vector<CutWrite> counts, table, pointer, links, roots;
-
-  bool empty() const { return counts.empty() && table.empty() && pointer.empty() && links.empty() && roots.empty(); }
+  std::vector<CutWrite> counts, table, pointer, links, roots, l1_pointer;
 
   // What Metadata::finish_cut() needs to know.
   std::vector<HostOffset> pages;
   std::set<std::uint32_t> table_sectors, l1_sectors;
   bool table_moved = false;
+  bool l1_moved = false;
   std::uint64_t drop_mark = 0;
 };
 

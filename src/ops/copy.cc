@@ -31,22 +31,6 @@ using ops::ImageSequence;
 constexpr std::uint64_t raw_unit_bytes = 4096;
 constexpr std::uint64_t sector_bytes = 512;
 
-// Lets coroutines pass one after the other, in the order of their tickets. Every ticket has to come.
-class Turnstile {
- public:
-  Task<void> wait_for(std::uint64_t ticket) {
-    while (now_ != ticket) co_await waiting_.wait();
-  }
-  void pass() {
-    ++now_;
-    waiting_.wake_all();
-  }
-
- private:
-  std::uint64_t now_ = 0;
-  WaitQueue waiting_;
-};
-
 std::uint64_t unit_bytes_for(Disk& target, const CopyOptions& options) {
   if (target.cluster_size_bytes() != 0) return target.cluster_size_bytes();
   const bool fine = options.sparse_bytes != 0 && options.sparse_bytes < raw_unit_bytes;

@@ -8,6 +8,7 @@
 #include "byre/data/disk.h"
 #include "byre/ops/create.h"
 #include "byre/storage/file.h"
+#include "data/raw_disk.h"
 #include "data/reference.h"
 #include "format/limits.h"
 #include "ops/create_options.h"
@@ -15,8 +16,6 @@
 namespace byre {
 
 namespace {
-
-constexpr std::uint64_t piece_bytes = std::uint64_t{2} << 20;
 
 enum class PathKind { missing, regular, other };
 
@@ -54,15 +53,8 @@ Task<Result<std::uint64_t>> inspect_backing(const std::string& path, const Creat
 Task<Result<void>> fill_raw(Storage& storage, const CreateOptions& options) {
   const std::uint64_t size_bytes = *options.size_bytes;
   if (storage.size_bytes() != size_bytes) BYRE_CO_CHECK(co_await storage.resize(size_bytes));
-  if (options.preallocation == Preallocation::falloc && size_bytes > 0) {
-    BYRE_CO_CHECK(co_await storage.allocate(0, size_bytes));
-  }
-  if (options.preallocation == Preallocation::full) {
-    const Buffer zeros(piece_bytes, Buffer::Fill::zero);
-    for (std::uint64_t done = 0; done < size_bytes; done += piece_bytes) {
-      const ConstBytes piece = zeros.bytes().first(std::min(piece_bytes, size_bytes - done));
-      BYRE_CO_CHECK(co_await write_bytes(storage, done, piece));
-    }
+  if (options.preallocation != Preallocation::off && size_bytes > 0) {
+    BYRE_CO_CHECK(co_await extend_with_zeros(storage, 0, size_bytes, options.preallocation));
   }
   co_return co_await storage.flush();
 }

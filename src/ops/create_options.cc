@@ -128,14 +128,13 @@ Result<> take_common(OptionList& list, CreateOptions& options) {
   BYRE_TRY(options.extent_size_hint_bytes, list.take_size("extent_size_hint"));
   const auto mode = list.take("preallocation");
   if (!mode) return {};
-  for (const Preallocation known :
-       {Preallocation::off, Preallocation::metadata, Preallocation::falloc, Preallocation::full}) {
-    if (*mode != preallocation_name(known)) continue;
-    options.preallocation = known;
-    return {};
+  const auto known = preallocation_named(*mode);
+  if (!known) {
+    return fail(ErrorCode::invalid_argument, "preallocation={}: must be off, metadata, falloc or full",
+                escape_untrusted(*mode));
   }
-  return fail(ErrorCode::invalid_argument, "preallocation={}: must be off, metadata, falloc or full",
-              escape_untrusted(*mode));
+  options.preallocation = *known;
+  return {};
 }
 
 Result<> take_version(OptionList& list, CreateOptions& options) {
@@ -231,6 +230,14 @@ std::string_view preallocation_name(Preallocation mode) {
     case Preallocation::full: return "full";
   }
   return "off";
+}
+
+std::optional<Preallocation> preallocation_named(std::string_view name) {
+  for (const Preallocation mode :
+       {Preallocation::off, Preallocation::metadata, Preallocation::falloc, Preallocation::full}) {
+    if (name == preallocation_name(mode)) return mode;
+  }
+  return std::nullopt;
 }
 
 std::string_view compression_name(Compression type) { return type == Compression::zstd ? "zstd" : "zlib"; }

@@ -26,6 +26,7 @@ std::vector<OptionHelp> create_option_help(std::string_view format);
 Result<> check_plan(const CreateOptions& options);
 
 std::string_view preallocation_name(Preallocation mode);
+std::optional<Preallocation> preallocation_named(std::string_view name);  // nothing for any other word
 std::string_view compression_name(Compression type);
 
 }  // namespace byre::ops

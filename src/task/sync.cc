@@ -107,6 +107,15 @@ void RangeLock::Guard::release() {
   if (lock_) std::exchange(lock_, nullptr)->release(entry_);
 }
 
+Task<void> Turnstile::wait_for(std::uint64_t ticket) {
+  while (now_ != ticket) co_await waiting_.wait();
+}
+
+void Turnstile::pass() {
+  ++now_;
+  waiting_.wake_all();
+}
+
 Task<void> TaskGroup::run(TaskGroup& group, Task<Result<void>> task) {
   auto result = co_await task;
   if (!result && group.first_error_) group.first_error_ = std::move(result);

@@ -60,6 +60,11 @@ Task<Result<void>> FakeDisk::write_zeroes(std::uint64_t offset_bytes, std::uint6
 
 Task<Result<void>> FakeDisk::discard(std::uint64_t, std::uint64_t) { co_return Result<void>(); }
 Task<Result<void>> FakeDisk::flush() { co_return Result<void>(); }
+Task<Result<void>> FakeDisk::resize(std::uint64_t size_bytes, Preallocation) {
+  content.resize(size_bytes);
+  has_data.resize(ceil_div(size_bytes, block_bytes));
+  co_return Result<void>();
+}
 Task<Result<void>> FakeDisk::close() { co_return Result<void>(); }
 
 Task<Result<BlockStatus>> FakeDisk::status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) {

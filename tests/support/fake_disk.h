@@ -48,6 +48,7 @@ class FakeDisk final : public Disk {
   Task<Result<void>> discard(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
   Task<Result<void>> write_compressed(std::uint64_t offset_bytes, ConstBytes data) override;
   Task<Result<void>> flush() override;
+  Task<Result<void>> resize(std::uint64_t size_bytes, Preallocation preallocation) override;
   Task<Result<BlockStatus>> status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
   Task<Result<BlockStatus>> layer_status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
   Task<Result<void>> close() override;

@@ -16,9 +16,9 @@
 #include "byre/data/disk.h"
 #include "byre/storage/memory.h"
 #include "byre/task/sync.h"
-#include "support/fresh_image.h"
 #include "support/oracle.h"
 #include "support/snapshot_image.h"
+#include "support/test_image.h"
 #include "support/verify.h"
 
 namespace byre::test {
@@ -32,11 +32,8 @@ struct Operation {
   std::byte value;
 };
 
-struct Setup {
-  FreshImageOptions image;
-  std::vector<std::byte> backing;
+struct Setup : TestImage {
   bool snapshot = false;
-  std::uint64_t cache_bytes = 0;
   std::vector<Operation> before, program;
 };
 
@@ -103,35 +100,6 @@ Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
   }
   for (unsigned i = 0; i < options.operations; ++i) setup.program.push_back(random_operation(setup, random, weights));
   return setup;
-}
-
-Task<Result<std::unique_ptr<Disk>>> open_image(std::unique_ptr<Storage> storage, const Setup& setup, bool writable,
-                                               std::optional<std::string> snapshot) {
-  OpenOptions options;
-  options.format = "qcow2";
-  options.writable = writable;
-  options.snapshot = std::move(snapshot);
-  options.cache_size_bytes = setup.cache_bytes;
-  std::unique_ptr<Disk> backing;
-  if (!setup.image.backing_name.empty()) {
-    OpenOptions raw;
-    raw.format = "raw";
-    auto storage_below = std::make_unique<MemoryStorage>(ConstBytes(setup.backing));
-    BYRE_CO_TRY(backing, co_await open_disk(std::move(storage_below), raw, nullptr));
-  }
-  co_return co_await open_disk(std::move(storage), options, std::move(backing));
-}
-
-// Reads the whole disk of an image in memory, without a loop of its own: memory never waits, but for decompression,
-// which goes through the loop that runs.
-Task<Result<std::vector<std::byte>>> read_all(std::unique_ptr<Storage> storage, const Setup& setup,
-                                              std::optional<std::string> snapshot) {
-  BYRE_CO_TRY(auto disk, co_await open_image(std::move(storage), setup, false, std::move(snapshot)));
-  std::vector<std::byte> content(disk->size_bytes());
-  const Bytes target(content);
-  BYRE_CO_CHECK(co_await disk->read(0, target));
-  BYRE_CO_CHECK(co_await disk->close());
-  co_return content;
 }
 
 class Simulation {

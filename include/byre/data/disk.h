@@ -40,6 +40,14 @@ enum class ZeroMode {
   unmap,  // host space may be given back
 };
 
+// What becomes of the space that a disk gains, when it is made or grown.
+enum class Preallocation {
+  off,       // clusters come as they are written
+  metadata,  // every cluster has its place, without host space. Raw: refused
+  falloc,    // and host space is reserved
+  full,      // and written with zeros
+};
+
 class Disk {
  public:
   virtual ~Disk() = default;
@@ -61,6 +69,12 @@ class Disk {
 
   // Makes durable what completed before the call, metadata included.
   virtual Task<Result<void>> flush() = 0;
+
+  // Makes the disk this long (qcow2: a multiple of 512). No other request may be under way. What is added reads as
+  // zeros, also above a longer backing file, and is durable with the new size; what is cut off is lost at once. On
+  // error the size is the old one, or the new one where only space could not be given back. Errors: invalid_argument,
+  // unsupported (version 2 with internal snapshots), no_space.
+  virtual Task<Result<void>> resize(std::uint64_t size_bytes, Preallocation preallocation) = 0;
 
   // The stretch from `offset_bytes` (inside the disk) on, at most `max_length_bytes` (above 0), across the whole chain.
   virtual Task<Result<BlockStatus>> status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) = 0;

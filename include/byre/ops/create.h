@@ -6,17 +6,12 @@
 #include <string>
 
 #include "byre/base/result.h"
+#include "byre/data/disk.h"
 #include "byre/storage/storage.h"
 #include "byre/task/task.h"
 
 namespace byre {
 
-enum class Preallocation {
-  off,       // tables for nothing: clusters come as they are written
-  metadata,  // every cluster has its place, without host space. Raw: refused
-  falloc,    // and host space is reserved
-  full,      // and written with zeros
-};
 enum class Compression { zlib, zstd };
 
 struct CreateOptions {

@@ -1,5 +1,5 @@
-// Waiting for one another on one loop: Event, Semaphore, Gate, RangeLock, TaskGroup. None is thread-safe; none
-// resumes a waiter inline: a waiter goes on from the loop's queue, so the caller's own state stays as it left it.
+// Waiting for one another on one loop: Event, Semaphore, Gate, RangeLock, Turnstile, TaskGroup. None is thread-safe;
+// none resumes a waiter inline: a waiter goes on from the loop's queue, so the caller's own state stays as it left it.
 #pragma once
 
 #include <coroutine>
@@ -133,6 +133,21 @@ class RangeLock {
   std::uint64_t next_ticket_ = 1;
   std::list<Held> held_;   // in the order of their calls
   std::list<Held> spare_;  // nodes for the next ones
+};
+
+// Lets coroutines through one after the other in the order of their tickets 0, 1, 2, ... Every ticket has to come.
+class Turnstile {
+ public:
+  // The next ticket, where the order of the calls is the order wanted.
+  std::uint64_t take() { return next_++; }
+  Task<void> wait_for(std::uint64_t ticket);
+  // Lets the next ticket through.
+  void pass();
+
+ private:
+  std::uint64_t next_ = 0;
+  std::uint64_t now_ = 0;
+  WaitQueue waiting_;
 };
 
 // Runs tasks side by side, waits for all, keeps the first error. Must be joined before it is destroyed.

@@ -1,0 +1,138 @@
+// Resizing. Growing: a longer L1 table, then whatever would show through in the new area (the tail of the last cluster,
+// a longer backing file, VM state) is zeroed, all of it durable before the size field says that it is disk (O-20).
+// Shrinking: the size field first, then entries, then counts, then the file's length (O-21), so that each prefix is a
+// valid image.
+//
+// Leaves out: refcount blocks that count nothing but themselves stay, and with them the file's length up to the last.
+
+#include <algorithm>
+
+#include "base/endian.h"
+#include "data/qcow2_disk.h"
+#include "data/range.h"
+#include "data/raw_disk.h"
+#include "format/limits.h"
+
+namespace byre {
+
+using meta::Clear;
+
+Task<Result<void>> Qcow2Disk::resize(std::uint64_t size_bytes, Preallocation preallocation) {
+  BYRE_CO_CHECK(check_resize(size_bytes, preallocation));
+  if (size_bytes == size_bytes_) co_return Result<void>{};
+  BYRE_CO_CHECK(co_await prepare_change());
+  if (size_bytes > size_bytes_) co_return co_await grow(size_bytes, preallocation);
+  co_return co_await shrink(size_bytes);
+}
+
+Result<void> Qcow2Disk::check_resize(std::uint64_t size_bytes, Preallocation preallocation) const {
+  BYRE_CHECK(check_change(*this, 0, 0));
+  BYRE_CHECK(check_running());
+  if (size_bytes % format::sector_bytes != 0) {
+    return fail(ErrorCode::invalid_argument, "the new size {} is not a multiple of {}", size_bytes,
+                format::sector_bytes);
+  }
+  if (geometry_.required_l1_entries(size_bytes) > format::max_l1_entries) {
+    return fail(ErrorCode::invalid_argument, "the new size {} is too large for clusters of {} bytes: at most {}",
+                size_bytes, geometry_.cluster_size_bytes(), format::max_l1_entries * geometry_.guest_bytes_per_l2());
+  }
+  if (geometry_.version < 3 && header_.snapshot_count > 0) {
+    return fail(ErrorCode::unsupported, "a version 2 image with internal snapshots cannot be resized");
+  }
+  if (preallocation == Preallocation::off) return {};
+  if (size_bytes < size_bytes_) {
+    return fail(ErrorCode::invalid_argument, "preallocation is for growing, not for shrinking");
+  }
+  if (header_.backing_name.empty()) return {};
+  return fail(ErrorCode::unsupported, "preallocation and a backing file do not go together: it would be hidden");
+}
+
+Task<Result<void>> Qcow2Disk::grow(std::uint64_t size_bytes, Preallocation preallocation) {
+  const std::uint64_t old_size = size_bytes_;
+  const std::uint64_t entries = geometry_.required_l1_entries(size_bytes);
+  BYRE_CO_CHECK(co_await decide([this, entries] { return metadata_->grow_l1(entries); }));
+  size_bytes_ = size_bytes;
+  Result<void> done = co_await zero_added(old_size);
+  if (done && preallocation != Preallocation::off) done = co_await preallocate(old_size, preallocation);
+  if (done) done = co_await settle();
+  if (done) done = co_await store_size(size_bytes);
+  if (!done) size_bytes_ = old_size;
+  co_return done;
+}
+
+Task<Result<void>> Qcow2Disk::zero_added(std::uint64_t old_size) {
+  for (std::uint64_t at = old_size; at < size_bytes_;) {
+    const std::uint64_t left = size_bytes_ - at;
+    BYRE_CO_TRY(const BlockStatus status, co_await this->status(at, left));
+    if (!status.zero) {
+      const std::uint64_t length = status.length_bytes;
+      BYRE_CO_CHECK(co_await write_zeroes(at, length, ZeroMode::unmap));
+    }
+    at += status.length_bytes;
+  }
+  co_return Result<void>{};
+}
+
+// Gives every whole cluster behind `old_size` its place. The last one of the disk counts as whole.
+Task<Result<void>> Qcow2Disk::preallocate(std::uint64_t old_size, Preallocation preallocation) {
+  GuestOffset at(round_up(old_size, geometry_.cluster_size_bytes()));
+  while (at.bytes < size_bytes_) {
+    BYRE_CO_CHECK(co_await prepare_change());
+    const GuestOffset first = at;
+    const std::uint64_t clusters =
+        std::min(geometry_.clusters_for(size_bytes_ - at.bytes), metadata_->max_reserved_clusters());
+    const meta::Lease lease = metadata_->lease();
+    BYRE_CO_TRY(meta::Reservation reservation,
+                co_await decide([this, first, clusters] { return metadata_->reserve(first, clusters); }));
+    for (const meta::PlacedRun& run : reservation.runs()) {
+      const std::uint64_t length = run.host.clusters << geometry_.cluster_bits;
+      BYRE_CO_CHECK(co_await extend_with_zeros(*storage_, run.host.at.bytes, length, preallocation));
+    }
+    BYRE_CO_CHECK(check_running());
+    std::move(reservation).commit();
+    at += clusters << geometry_.cluster_bits;
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Disk::shrink(std::uint64_t size_bytes) {
+  BYRE_CO_CHECK(co_await settle());
+  BYRE_CO_CHECK(co_await store_size(size_bytes));
+  size_bytes_ = size_bytes;
+  BYRE_CO_CHECK(co_await give_up_behind_end());
+  BYRE_CO_CHECK(co_await settle());
+  BYRE_CO_TRY(const HostOffset end, co_await decide([this] { return metadata_->trim_end(); }));
+  if (end.bytes >= storage_->size_bytes()) co_return Result<void>{};
+  // Best effort: a device keeps its length, and the image is right without it.
+  [[maybe_unused]] const auto cut = co_await storage_->resize(end.bytes);
+  co_return Result<void>{};
+}
+
+// What the L1 table holds behind the end of the disk, VM state included.
+Task<Result<void>> Qcow2Disk::give_up_behind_end() {
+  const GuestOffset first(round_up(size_bytes_, geometry_.cluster_size_bytes()));
+  const GuestOffset table_end(round_up(first.bytes, geometry_.guest_bytes_per_l2()));
+  if (geometry_.l1_index(first) < metadata_->l1_entries() && table_end > first) {
+    BYRE_CO_CHECK(co_await clear_clusters(first, (table_end - first) >> geometry_.cluster_bits, Clear::forget));
+  }
+  for (std::uint64_t index = geometry_.l1_index(table_end); index < metadata_->l1_entries(); ++index) {
+    BYRE_CO_CHECK(co_await prepare_change());
+    const bool punch = discard_;
+    BYRE_CO_CHECK(co_await decide([this, index, punch] { return metadata_->release_table(index, punch); }));
+    if (metadata_->damage()) BYRE_CO_CHECK(co_await mark_corrupt(*metadata_->damage()));
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Disk::store_size(std::uint64_t size_bytes) {
+  std::byte field[8];
+  store_be64(field, size_bytes);
+  BYRE_CO_CHECK(co_await write_bytes(*storage_, format::header_field::virtual_size, field));
+  BYRE_CO_CHECK(co_await storage_->flush());
+  header_.virtual_size_bytes = size_bytes;
+  header_.l1_entries = static_cast<std::uint32_t>(metadata_->l1_entries());
+  header_.l1_table = metadata_->l1_offset();
+  co_return Result<void>{};
+}
+
+}  // namespace byre

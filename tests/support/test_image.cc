@@ -1,0 +1,34 @@
+#include "support/test_image.h"
+
+#include "byre/storage/memory.h"
+
+namespace byre::test {
+
+Task<Result<std::unique_ptr<Disk>>> open_image(std::unique_ptr<Storage> storage, const TestImage& test, bool writable,
+                                               std::optional<std::string> snapshot) {
+  OpenOptions options;
+  options.format = "qcow2";
+  options.writable = writable;
+  options.snapshot = std::move(snapshot);
+  options.cache_size_bytes = test.cache_bytes;
+  std::unique_ptr<Disk> backing;
+  if (!test.image.backing_name.empty()) {
+    OpenOptions raw;
+    raw.format = "raw";
+    auto storage_below = std::make_unique<MemoryStorage>(ConstBytes(test.backing));
+    BYRE_CO_TRY(backing, co_await open_disk(std::move(storage_below), raw, nullptr));
+  }
+  co_return co_await open_disk(std::move(storage), options, std::move(backing));
+}
+
+Task<Result<std::vector<std::byte>>> read_all(std::unique_ptr<Storage> storage, const TestImage& test,
+                                              std::optional<std::string> snapshot) {
+  BYRE_CO_TRY(auto disk, co_await open_image(std::move(storage), test, false, std::move(snapshot)));
+  std::vector<std::byte> content(disk->size_bytes());
+  const Bytes target(content);
+  BYRE_CO_CHECK(co_await disk->read(0, target));
+  BYRE_CO_CHECK(co_await disk->close());
+  co_return content;
+}
+
+}  // namespace byre::test
