@@ -10,6 +10,7 @@
 #include <set>
 #include <vector>
 
+#include "base/probe.h"
 #include "byre/data/disk.h"
 #include "byre/task/sync.h"
 #include "format/header.h"
@@ -138,7 +139,10 @@ auto Qcow2Disk::decide(Decide function) -> Task<Result<typename decltype(functio
   constexpr int rounds_before_holding = 32;
   std::optional<meta::PageHold> hold;
   for (int round = 0;; ++round) {
-    if (round == rounds_before_holding) hold.emplace(metadata_->cache());
+    if (round == rounds_before_holding) {
+      BYRE_PROBE("data: a decision holds its pages");
+      hold.emplace(metadata_->cache());
+    }
     auto outcome = function();
     if (outcome) {
       if constexpr (std::is_void_v<typename decltype(function())::value_type>) {

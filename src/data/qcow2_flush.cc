@@ -34,6 +34,7 @@ Task<Result<void>> Qcow2Disk::flush() {
   const std::uint64_t wanted = write_backs_begun_ + 1;
   while (write_backs_ended_ < wanted) {
     if (write_back_running_) {
+      BYRE_PROBE("data: a flush waits for the one that runs");
       co_await write_back_ended_.wait();
       continue;
     }

@@ -25,6 +25,7 @@ Task<Result<void>> Qcow2Disk::load_pages(meta::PageRequest request) {
   const std::uint64_t page_size = metadata_->page_size_bytes();
   const auto wanted = [&](std::uint64_t at) { return !loading_.contains(at) && !metadata_->present(HostOffset(at)); };
   if (loading_.contains(request.at.bytes)) {
+    BYRE_PROBE("data: a page is being loaded by another request");
     co_await loaded_.wait();
     co_return Result<void>{};
   }

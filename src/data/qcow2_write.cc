@@ -60,7 +60,10 @@ Task<Result<void>> Qcow2Disk::prepare_change() {
     const RangeLock::Guard guard = co_await range_lock_.lock(size_bytes_, size_bytes_ + 1);
     if (!autoclear_done_) BYRE_CO_CHECK(co_await clear_autoclear_features());
   }
-  if (metadata_->wants_write_back()) BYRE_CO_CHECK(co_await flush());
+  if (metadata_->wants_write_back()) {
+    BYRE_PROBE("data: the dirty limit starts a write-back");
+    BYRE_CO_CHECK(co_await flush());
+  }
   co_return Result<void>{};
 }
 
@@ -114,7 +117,10 @@ Task<Result<std::uint64_t>> Qcow2Disk::write_allocating(GuestOffset at, ConstByt
   const RangeLock::Guard guard = co_await range_lock_.lock(first.bytes, round_up(at.bytes + most, cluster_size));
   const meta::Lease lease = metadata_->lease();
   BYRE_CO_TRY(const std::uint64_t length, co_await length_to_allocate(at, most));
-  if (length == 0) co_return length;
+  if (length == 0) {
+    BYRE_PROBE("data: another request has allocated the clusters meanwhile");
+    co_return length;
+  }
   const std::uint64_t clusters = geometry_.clusters_for(at + length - first);
   BYRE_CO_TRY(meta::Reservation reservation,
               co_await decide([this, first, clusters] { return metadata_->reserve(first, clusters); }));

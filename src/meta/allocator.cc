@@ -13,6 +13,7 @@
 #include <cerrno>
 
 #include "base/math.h"
+#include "base/probe.h"
 #include "base/text.h"
 #include "format/entry.h"
 #include "format/limits.h"
@@ -65,7 +66,9 @@ Outcome<HostRun> Allocator::reserve(std::uint64_t wanted) {
 
 void Allocator::skip_page(std::uint64_t last) {
   next_ = last;
-  if (++full_pages_ % full_pages_before_append == 0) next_ = std::max(next_, cluster_of(host_end_));
+  if (++full_pages_ % full_pages_before_append != 0) return;
+  BYRE_PROBE("allocator: the search goes on behind the end of the file");
+  next_ = std::max(next_, cluster_of(host_end_));
 }
 
 Outcome<HostRun> Allocator::take_run(Page& page, std::uint64_t first, std::uint64_t last) {
@@ -118,6 +121,7 @@ void Allocator::commit(const HostRun& run) {
 }
 
 void Allocator::abort(const HostRun& run) {
+  BYRE_PROBE("allocator: reserved clusters go back");
   for (std::uint64_t i = 0; i < run.clusters; ++i) {
     const std::uint64_t cluster = cluster_of(run.at) + i;
     const auto page = refcounts_.page_of(cluster, host_end_);
@@ -138,6 +142,7 @@ Outcome<void> Allocator::add_block(std::uint64_t table_index, std::uint64_t clus
 }
 
 void Allocator::link_block(std::uint64_t table_index, std::uint64_t cluster) {
+  BYRE_PROBE("allocator: a new refcount block");
   const HostOffset block(cluster << geometry_.cluster_bits);
   // A page of an earlier table at this place may still be cached, clean.
   cache_.forget(block, geometry_.cluster_size_bytes());
@@ -250,6 +255,7 @@ Outcome<void> Allocator::grow_table(std::uint64_t table_index) {
   }
   const std::uint64_t first = table_index * per_block;
   for (std::uint64_t i = 0; i < blocks + clusters; ++i) BYRE_CHECK(expect_free(first + i));
+  BYRE_PROBE("allocator: the refcount table moves");
   const std::uint64_t old_first = cluster_of(refcounts_.table().offset());
   refcounts_.table().move_to(HostOffset((first + blocks) << geometry_.cluster_bits), clusters * per_cluster);
   host_end_ = std::max(host_end_, HostOffset((first + blocks + clusters) << geometry_.cluster_bits));

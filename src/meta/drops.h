@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <deque>
 
+#include "base/probe.h"
 #include "byre/base/assert.h"
 #include "meta/leases.h"
 
@@ -32,8 +33,10 @@ class DropQueue {
 
   // The oldest reference, if it may be subtracted now.
   const Drop* next_quiet(const LeaseBook& leases) const {
-    const bool ready = !queue_.empty() && taken_ < durable_ && leases.quiet(queue_.front().stamp);
-    return ready ? &queue_.front() : nullptr;
+    if (queue_.empty() || taken_ >= durable_) return nullptr;
+    if (leases.quiet(queue_.front().stamp)) return &queue_.front();
+    BYRE_PROBE("drops: a lease keeps a durable unlink from being given back");
+    return nullptr;
   }
   void pop() {
     BYRE_ASSERT(taken_ < durable_);

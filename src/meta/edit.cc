@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/math.h"
+#include "base/probe.h"
 #include "base/text.h"
 #include "format/entry.h"
 #include "meta/metadata.h"
@@ -63,6 +64,7 @@ Outcome<void> Metadata::ensure_table(std::uint64_t l1_index) {
   new_table(run.at, old.l2_table);
   allocator_.commit(run);
   mapping_.l1().set(l1_index, format::encode_l1_entry({run.at, true}));
+  if (exists) BYRE_PROBE("edit: a shared L2 table is copied");
   if (exists) guard_.remove(cluster_of(old.l2_table), 1);
   const auto taken = guard_.add(MetadataKind::l2_table, cluster_of(run.at), 1);
   BYRE_ASSERT(!taken);
@@ -160,6 +162,7 @@ Outcome<void> Metadata::check_replaceable(const L2Entry& entry, GuestOffset at) 
 Outcome<std::uint64_t> Metadata::place_run(Reservation& reservation, GuestOffset at, std::uint64_t clusters) {
   BYRE_TRY(const std::optional<HostOffset> kept, reusable(at));
   if (kept) {
+    BYRE_PROBE("edit: a zero cluster's host cluster is used again");
     reservation.runs_.push_back({at, {*kept, 1, false}, true});
     return 1;
   }
@@ -214,6 +217,7 @@ EntrySlot Metadata::pinned_slot(GuestOffset at) {
 void Metadata::abort(Reservation& reservation) {
   const format::CompressedExtent& extent = reservation.extent_;
   if (extent.length_bytes > 0) {
+    BYRE_PROBE("edit: a compressed reservation goes back");
     // Counted like a linked extent, so it leaves like one.
     unlink(L2Entry::from_compressed(extent), leases_.stamp_unlink(), false);
   }

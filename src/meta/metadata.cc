@@ -7,6 +7,7 @@
 
 #include "base/endian.h"
 #include "base/math.h"
+#include "base/probe.h"
 #include "base/text.h"
 #include "format/entry.h"
 #include "format/header.h"
@@ -167,6 +168,7 @@ void Metadata::finish_cut(const Cut& cut, bool durable) {
     drops_.make_durable(cut.drop_mark);
     return;
   }
+  BYRE_PROBE("metadata: a cut that failed is dirty again");
   refcounts_.table().mark_dirty(cut.table_sectors);
   mapping_.l1().mark_dirty(cut.l1_sectors);
   if (cut.table_moved) allocator_.set_table_moved(true);
@@ -201,6 +203,7 @@ Outcome<bool> Metadata::subtract(const Drop& drop) {
     return false;
   }
   if (count > 1) {
+    BYRE_PROBE("metadata: a shared cluster loses one reference");
     refcounts_.store(*page, drop.cluster, count - 1);
     life_.drop_one(drop.cluster);
     return false;

@@ -4,6 +4,8 @@
 
 #include "meta/packer.h"
 
+#include "base/probe.h"
+
 namespace byre::meta {
 
 Outcome<HostOffset> Packer::place(std::uint64_t payload_bytes) {
@@ -25,11 +27,13 @@ Outcome<bool> Packer::append(std::uint64_t payload_bytes) {
   const std::uint64_t room = cluster_size - next_->bytes % cluster_size;
   BYRE_TRY(Page * page, refcounts_.page_of(cluster, allocator_.host_end()));
   const std::uint64_t count = page ? refcounts_.load(*page, cluster) : 0;
+  if (count == refcounts_.maximum()) BYRE_PROBE("packer: the open cluster's count is at its maximum");
   if (count == 0 || count == refcounts_.maximum()) return false;
   if (payload_bytes > room) {
     const HostOffset behind((cluster + 1) * cluster_size);
     BYRE_TRY(const bool taken, allocator_.reserve_next(behind));
     if (!taken) return false;
+    BYRE_PROBE("packer: a payload runs on into the next cluster");
     allocator_.commit({behind, 1, false});
   }
   refcounts_.store(*page, cluster, count + 1);
@@ -39,7 +43,9 @@ Outcome<bool> Packer::append(std::uint64_t payload_bytes) {
 }
 
 void Packer::forget(std::uint64_t cluster) {
-  if (next_ && next_->bytes / geometry_.cluster_size_bytes() == cluster) next_.reset();
+  if (!next_ || next_->bytes / geometry_.cluster_size_bytes() != cluster) return;
+  BYRE_PROBE("packer: the open cluster becomes free");
+  next_.reset();
 }
 
 }  // namespace byre::meta

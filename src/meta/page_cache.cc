@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/probe.h"
 #include "byre/base/assert.h"
 
 namespace byre::meta {
@@ -44,8 +45,10 @@ void PageCache::make_room() {
   for (int tries = 0; pages_.size() >= capacity_ && tries < 64 && candidate != uses_.begin(); ++tries) {
     --candidate;
     Page& page = **candidate;
+    if (page.in_cut) BYRE_PROBE("page cache: a page of the running cut stays");
     if (page.dirty || page.in_cut || page.pins > 0) continue;
     ++candidate;
+    BYRE_PROBE("page cache: a page is evicted");
     remove(page);
   }
 }

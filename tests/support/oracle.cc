@@ -8,6 +8,31 @@
 
 namespace byre::test {
 
+namespace {
+
+void fill_unit(std::uint64_t unit_index, Bytes unit, std::byte value) {
+  const auto number = static_cast<std::uint64_t>(value);
+  std::ranges::fill(unit, value);
+  if (number < 240 && unit_index % 4 >= number % 4) return;
+  std::uint64_t noise = (unit_index + 1) * 0x9e3779b97f4a7c15 ^ number * 0xbf58476d1ce4e5b9;
+  for (std::byte& byte : unit.subspan(1)) {
+    noise ^= noise << 13;
+    noise ^= noise >> 7;
+    noise ^= noise << 17;
+    byte = static_cast<std::byte>(noise >> 32);
+  }
+}
+
+}  // namespace
+
+void fill_units(std::uint64_t offset_bytes, Bytes target, std::byte value) {
+  constexpr std::uint64_t unit = Oracle::unit_bytes;
+  BYRE_ASSERT(offset_bytes % unit == 0);
+  for (std::uint64_t at = 0; at < target.size(); at += unit) {
+    fill_unit((offset_bytes + at) / unit, target.subspan(at, std::min<std::uint64_t>(unit, target.size() - at)), value);
+  }
+}
+
 Oracle::Oracle(std::vector<std::byte> content) : original_(std::move(content)), units_(original_.size() / unit_bytes) {}
 
 std::size_t Oracle::issue(std::uint64_t offset_bytes, std::uint64_t length_bytes, std::byte value) {
@@ -51,7 +76,9 @@ bool Oracle::allowed(std::uint64_t unit_index, ConstBytes bytes, std::uint64_t b
       std::ranges::equal(bytes, ConstBytes(original_).subspan(unit_index * unit_bytes, unit_bytes))) {
     return true;
   }
-  if (std::ranges::any_of(bytes, [&](std::byte b) { return b != bytes[0]; })) return false;
+  std::byte expected[unit_bytes];
+  fill_unit(unit_index, expected, bytes[0]);
+  if (!std::ranges::equal(bytes, expected)) return false;
   return std::ranges::any_of(unit.changes, [&](std::uint32_t ticket) {
     return changes_[ticket].value == bytes[0] && !superseded(unit, changes_[ticket].ended, by_time);
   });

@@ -15,6 +15,10 @@
 
 namespace byre::test {
 
+// What a change to `value` leaves: units that begin with the value. It decides how many of them are noise behind that,
+// so that clusters compress to payloads of every length, or not at all; 0 is all zeros. The offset is one of a unit.
+void fill_units(std::uint64_t offset_bytes, Bytes target, std::byte value);
+
 class Oracle {
  public:
   static constexpr std::uint64_t unit_bytes = 64;
@@ -23,7 +27,7 @@ class Oracle {
   // `content` is durable. Its size is a multiple of unit_bytes; each unit may hold anything.
   explicit Oracle(std::vector<std::byte> content);
 
-  // A change of whole units to one byte value. Returns a ticket for its end.
+  // A change of whole units to what fill_units() makes of the value. Returns a ticket for its end.
   std::size_t issue(std::uint64_t offset_bytes, std::uint64_t length_bytes, std::byte value);
   void acknowledge(std::size_t ticket);
   // The change was refused before anything happened.

@@ -158,6 +158,7 @@ class Simulation {
 
   // Any order; or requests that hang while others come and go, which is how a lease is put to the test.
   void choose_order(SimulatedScheduler& schedule) {
+    if (options_.choose) return schedule.set_chooser(options_.choose);
     const std::uint64_t policy = random_.below(3);
     if (policy == 0) return;
     const std::uint64_t patience = 4u << random_.below(6);
@@ -196,7 +197,8 @@ class Simulation {
   }
 
   static Task<Result<void>> perform(Disk& disk, Operation operation) {
-    const std::vector<std::byte> data(operation.length, operation.value);
+    std::vector<std::byte> data(operation.length);
+    fill_units(operation.offset, data, operation.value);
     const ConstBytes bytes(data);
     switch (operation.kind) {
       case Kind::write: co_return co_await disk.write(operation.offset, bytes);
@@ -334,7 +336,7 @@ class Simulation {
       const unsigned weights[7] = {1, 0, 0, 0, 0, 0, 0};
       const Operation operation = random_operation(setup_, random_, weights);
       if (const auto done = loop.run(perform(**disk, operation)); !done) fail(where + ": " + done.error().message());
-      std::fill_n(content.begin() + static_cast<std::ptrdiff_t>(operation.offset), operation.length, operation.value);
+      fill_units(operation.offset, Bytes(content).subspan(operation.offset, operation.length), operation.value);
     }
     if (auto closed = loop.run((*disk)->close()); !closed) fail(where + ": " + closed.error().message());
     const std::vector<std::byte> image = memory->content();

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "byre/storage/simulated.h"
@@ -18,8 +19,10 @@ struct SimulationOptions {
   // A crash is examined before one in so many completions; 1: every one.
   unsigned crash_one_in = 1;
   unsigned images_per_crash = 4;
-  FaultPlan fault;       // applied to the program, not to its preparation
-  bool large = false;    // allow clusters above 4 KiB
+  FaultPlan fault;     // applied to the program, not to its preparation
+  bool large = false;  // allow clusters above 4 KiB
+  // Picks which of so many pending completions comes next. Empty: an order is drawn.
+  std::function<std::size_t(std::size_t count)> choose;
   bool crowded = false;  // nearly all that the refcount table can count is taken, so that it must grow
 };
 
