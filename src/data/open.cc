@@ -6,6 +6,7 @@
 #include "base/endian.h"
 #include "base/math.h"
 #include "base/text.h"
+#include "data/bitmaps.h"
 #include "data/qcow2_disk.h"
 #include "data/raw_disk.h"
 #include "data/reference.h"
@@ -107,7 +108,8 @@ Result<format::Snapshot> find_snapshot(const std::vector<format::Snapshot>& snap
 }
 
 std::vector<meta::MetadataRegion> metadata_regions(const format::Header& header,
-                                                   const std::vector<format::Snapshot>& snapshots) {
+                                                   const std::vector<format::Snapshot>& snapshots,
+                                                   const Bitmaps& bitmaps) {
   using meta::MetadataKind;
   const std::uint64_t cluster_size = header.geometry().cluster_size_bytes();
   std::vector<meta::MetadataRegion> regions = {
@@ -124,6 +126,9 @@ std::vector<meta::MetadataRegion> metadata_regions(const format::Header& header,
   }
   if (header.has_valid_bitmaps()) {
     regions.push_back({MetadataKind::bitmap_directory, header.bitmaps->directory, header.bitmaps->directory_bytes});
+  }
+  for (const format::BitmapEntry& bitmap : bitmaps.entries) {
+    regions.push_back({MetadataKind::bitmap_table, bitmap.table, std::uint64_t{bitmap.table_entries} * 8});
   }
   return regions;
 }
@@ -178,9 +183,11 @@ Task<Opened> open_qcow2(std::unique_ptr<Storage> storage, OpenOptions options, s
   HostOffset l1_table = header.l1_table;
   std::uint64_t l1_entries = header.l1_entries;
   std::uint64_t size_bytes = header.virtual_size_bytes;
+  BYRE_CO_TRY(Bitmaps bitmaps, co_await read_bitmaps(*storage, header));
   if (writable || options.snapshot) {
     BYRE_CO_TRY(const std::vector<format::Snapshot> snapshots, co_await read_snapshots(*storage, header));
-    parts.regions = metadata_regions(header, snapshots);
+    parts.regions = metadata_regions(header, snapshots, bitmaps);
+    parts.bitmap_data = std::move(bitmaps.data);
     if (options.snapshot) {
       BYRE_CO_TRY(const format::Snapshot snapshot, find_snapshot(snapshots, *options.snapshot));
       BYRE_CO_CHECK(format::check_snapshot_l1(snapshot, geometry, size_bytes, header.l1_table, storage->size_bytes()));

@@ -105,7 +105,8 @@ Task<Result<void>> Qcow2Disk::release() {
   }
 }
 
-// Stops all changes, and leaves the corrupt bit where the version has one, before the error is returned (O-27).
+// Stops all changes, and leaves the corrupt bit where the version has one, before the error is returned (O-27). If it
+// is the first change, the autoclear bits go with it, in one write of one sector (O-19).
 Task<Result<void>> Qcow2Disk::mark_corrupt(Error error) {
   Error reported = std::move(error).with_context(escape_untrusted(storage_->name()));
   if (!writable() || stopped_) co_return std::unexpected(std::move(reported));
@@ -113,8 +114,11 @@ Task<Result<void>> Qcow2Disk::mark_corrupt(Error error) {
   if (log_) log_(LogLevel::warning, reported.message() + "; the image is not written any more");
   if (geometry_.version >= 3) {
     header_.incompatible_features |= format::incompatible::corrupt;
-    std::byte bits[8];
+    header_.autoclear_features = 0;
+    std::byte bits[24];
     store_be64(bits, header_.incompatible_features);
+    store_be64(bits + 8, header_.compatible_features);
+    store_be64(bits + 16, header_.autoclear_features);
     BYRE_CO_CHECK(co_await write_bytes(*storage_, format::header_field::incompatible_features, bits));
     BYRE_CO_CHECK(co_await storage_->flush());
   }

@@ -81,6 +81,7 @@ Task<Result<void>> Qcow2Disk::clear_autoclear_features() {
 Task<Result<void>> Qcow2Disk::write(std::uint64_t offset_bytes, ConstBytes data) {
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_running());
+  if (data.empty()) co_return Result<void>{};
   if (!autoclear_done_ || metadata_->wants_write_back()) BYRE_CO_CHECK(co_await prepare_change());
   GuestOffset at(offset_bytes);
   while (!data.empty()) {

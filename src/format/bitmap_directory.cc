@@ -197,6 +197,14 @@ std::uint64_t required_bitmap_table_entries(const Geometry& geometry, std::uint6
   return geometry.clusters_for(ceil_div(bits, 8));
 }
 
+Result<> check_bitmap_table_length(const BitmapEntry& entry, const Geometry& geometry,
+                                   std::uint64_t virtual_size_bytes) {
+  const std::uint64_t required = required_bitmap_table_entries(geometry, virtual_size_bytes, entry.granularity_bits);
+  if (entry.in_use || entry.table_entries == required) return {};
+  return fail(ErrorCode::corrupt, "bitmap '{}': its table has {} entries, a disk of {} bytes needs {}",
+              escape_untrusted(entry.name), entry.table_entries, virtual_size_bytes, required);
+}
+
 std::expected<BitmapTableEntry, EntryFault> decode_bitmap_table_entry(const Geometry& geometry, std::uint64_t raw) {
   if ((raw & table_entry_reserved_bits) != 0) return std::unexpected(EntryFault::reserved_bits);
   const std::uint64_t offset = raw & entry_offset_mask;

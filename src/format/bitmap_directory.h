@@ -58,6 +58,10 @@ Result<std::vector<std::byte>> encode_bitmap_directory(const std::vector<BitmapE
 std::uint64_t required_bitmap_table_entries(const Geometry& geometry, std::uint64_t virtual_size_bytes,
                                             unsigned granularity_bits);
 
+// H-46: a bitmap that is not in use has exactly the required entries.
+Result<> check_bitmap_table_length(const BitmapEntry& entry, const Geometry& geometry,
+                                   std::uint64_t virtual_size_bytes);
+
 struct BitmapTableEntry {
   HostOffset data;        // 0: no data cluster, all bits equal all_ones
   bool all_ones = false;  // only without a data cluster

@@ -45,5 +45,7 @@ inline constexpr unsigned min_bitmap_granularity_bits = 9;
 inline constexpr unsigned max_bitmap_granularity_bits = 31;
 inline constexpr std::uint64_t max_bitmap_table_entries = std::uint64_t{1} << 27;
 inline constexpr std::uint64_t max_bitmap_data_bytes = 512 * mebibyte;
+// Not the format's: what an opening is willing to read (H-4). Bitmaps of 64 GiB at 64 KiB clusters.
+inline constexpr std::uint64_t max_bitmap_table_entries_together = std::uint64_t{1} << 20;
 
 }  // namespace byre::format

@@ -51,9 +51,13 @@ Metadata::Metadata(MetadataParts parts)
 
 Result<std::unique_ptr<Metadata>> Metadata::create(MetadataParts parts) {
   const std::vector<MetadataRegion> regions = std::move(parts.regions);
+  const std::vector<HostOffset> bitmap_data = std::move(parts.bitmap_data);
   const bool writable = parts.writable;
   std::unique_ptr<Metadata> metadata(new Metadata(std::move(parts)));
-  if (writable) BYRE_CHECK(metadata->register_metadata(regions));
+  if (writable) {
+    BYRE_CHECK(metadata->register_metadata(regions));
+    metadata->register_bitmap_data(bitmap_data);
+  }
   return metadata;
 }
 
@@ -84,6 +88,14 @@ Result<void> Metadata::register_metadata(const std::vector<MetadataRegion>& regi
     BYRE_CHECK(add(MetadataKind::l2_table, entry->l2_table, geometry_.cluster_size_bytes()));
   }
   return {};
+}
+
+// What a bitmap claims of other metadata is no danger to it: bitmap data is never written (H-47). What lies behind the
+// file's end is left out: once the bitmaps bit is cleared, before the file grows, nobody looks there.
+void Metadata::register_bitmap_data(const std::vector<HostOffset>& clusters) {
+  for (const HostOffset at : clusters) {
+    if (at < host_end()) guard_.add(MetadataKind::bitmap_data, cluster_of(at), 1);
+  }
 }
 
 void Metadata::page_loaded(HostOffset at, PageKind kind, ConstBytes bytes) {

@@ -43,6 +43,7 @@ struct MetadataParts {
   ResidentTable refcount_table;
   std::uint32_t refcount_table_clusters = 0;
   std::vector<MetadataRegion> regions;  // header, L1, refcount table, snapshots, bitmaps, encryption
+  std::vector<HostOffset> bitmap_data;  // clusters; a doubly used one stays what else it is
 };
 
 // A stretch of guest bytes for a write. In place: overwrite from `host` on. Otherwise it must be reserved.
@@ -130,6 +131,7 @@ class Metadata {
   explicit Metadata(MetadataParts parts);
 
   Result<void> register_metadata(const std::vector<MetadataRegion>& regions);
+  void register_bitmap_data(const std::vector<HostOffset>& clusters);
   Outcome<void> check_sole_owner(std::uint64_t cluster, GuestOffset at);
   Outcome<void> ensure_tables(GuestOffset first, std::uint64_t clusters);
   Outcome<void> ensure_table(std::uint64_t l1_index);

@@ -1,7 +1,6 @@
-// Contiguous tables are ranges in order (an image may have 65536 snapshots); L2 tables and refcount blocks, one cluster
-// each, are a hash map. What
-// it leaves out: L2 tables that only snapshots reach (finding them needs disk reads; the refcount keeps them from being
-// handed out).
+// Contiguous tables are ranges in order (an image may have 65536 snapshots); L2 tables, refcount blocks and bitmap
+// data, one cluster each, are a hash map. What it leaves out: L2 tables that only snapshots reach (finding them needs
+// disk reads; the refcount keeps them from being handed out).
 
 #include "meta/overlap_guard.h"
 
@@ -19,6 +18,8 @@ std::string_view describe(MetadataKind kind) {
     case MetadataKind::snapshot_table: return "snapshot table";
     case MetadataKind::snapshot_l1_table: return "snapshot L1 table";
     case MetadataKind::bitmap_directory: return "bitmap directory";
+    case MetadataKind::bitmap_table: return "bitmap table";
+    case MetadataKind::bitmap_data: return "data of a bitmap";
     case MetadataKind::encryption_header: return "encryption header";
   }
   return "metadata";
@@ -35,7 +36,7 @@ std::optional<MetadataKind> OverlapGuard::at(std::uint64_t cluster) const {
 }
 
 std::optional<MetadataKind> OverlapGuard::add(MetadataKind kind, std::uint64_t first_cluster, std::uint64_t count) {
-  if (kind == MetadataKind::l2_table || kind == MetadataKind::refcount_block) {
+  if (kind == MetadataKind::l2_table || kind == MetadataKind::refcount_block || kind == MetadataKind::bitmap_data) {
     if (const auto taken = at(first_cluster)) return taken;
     single_.emplace(first_cluster, kind);
     return std::nullopt;

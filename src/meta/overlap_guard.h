@@ -19,6 +19,8 @@ enum class MetadataKind : std::uint8_t {
   snapshot_table,
   snapshot_l1_table,
   bitmap_directory,
+  bitmap_table,
+  bitmap_data,
   encryption_header,
 };
 
@@ -38,7 +40,7 @@ class OverlapGuard {
     MetadataKind kind;
   };
   std::map<std::uint64_t, Region> regions_;                 // contiguous tables by their first cluster, disjoint
-  std::unordered_map<std::uint64_t, MetadataKind> single_;  // L2 tables and refcount blocks
+  std::unordered_map<std::uint64_t, MetadataKind> single_;  // L2 tables, refcount blocks, bitmap data
 };
 
 }  // namespace byre::meta

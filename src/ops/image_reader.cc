@@ -4,6 +4,7 @@
 
 #include "base/math.h"
 #include "base/text.h"
+#include "data/bitmaps.h"
 #include "format/limits.h"
 
 namespace byre::ops {
@@ -57,12 +58,8 @@ Task<Result<std::vector<format::Snapshot>>> read_snapshot_table(Storage& storage
 }
 
 Task<Result<std::vector<format::BitmapEntry>>> read_bitmap_directory(Storage& storage, const format::Header& header) {
-  if (!header.has_valid_bitmaps()) co_return std::vector<format::BitmapEntry>();
-  const format::BitmapsExtension& extension = *header.bitmaps;
-  const std::uint64_t file_size_bytes = storage.size_bytes();
-  BYRE_CO_CHECK(format::check_bitmaps_extension(extension, header.geometry(), file_size_bytes));
-  BYRE_CO_TRY(const Buffer directory, co_await read_part(storage, extension.directory, extension.directory_bytes));
-  co_return format::decode_bitmap_directory(directory.bytes(), extension, header.geometry(), file_size_bytes);
+  BYRE_CO_TRY(Bitmaps bitmaps, co_await read_bitmaps(storage, header));
+  co_return std::move(bitmaps.entries);
 }
 
 Task<Result<format::LuksHeader>> read_luks_header(Storage& storage, const format::Header& header) {

@@ -171,6 +171,9 @@ void add_counts(Tables& tables) {
   ImageBuilder image = sample_image();
   image.put64(image.refcount_table(), 0);
   tables.add(25, "no refcount block at all", write_damaged, std::move(image), unused);
+  ImageBuilder aliased = sample_image();
+  aliased.set_l2(1, data | copied);
+  tables.add(24, "COPIED on one cluster for two guest clusters", accepted, std::move(aliased));
 
   ImageBuilder shared = sample_image();
   shared.set_l2(0, data);  // without COPIED: the write makes a copy and gives this cluster back
@@ -185,6 +188,42 @@ void add_counts(Tables& tables) {
   twice.set_l2(1, data);
   tables.add(44, "two guest clusters, one reference", {OnRead::works, OnWrite::marks_when_flushed}, std::move(twice))
       .write_bytes = 2 * sample.cluster_size();
+}
+
+// A count of 0 on what only a snapshot needs.
+void add_snapshot_counts(Tables& tables) {
+  ImageBuilder sample = sample_image();
+  if (!add_snapshot(sample.bytes(), "1")) return;
+  const std::uint64_t table = sample.load64(64);
+  for (const auto& [name, at] : {std::pair{"snapshot table", table}, {"snapshot L1 table", sample.load64(table)}}) {
+    ImageBuilder image = sample;
+    image.set_count(at / image.cluster_size(), 0);
+    tables.add(25, fmt::format("refcount 0 on the {}", name), write_damaged, std::move(image),
+               unused_cluster * image.cluster_size());
+  }
+}
+
+// Every cluster that has a count has one above 0, and an L2 table lies where the next refcount block, or the longer
+// refcount table, would be put.
+void add_full_blocks(Tables& tables) {
+  for (const bool table_is_full : {false, true}) {
+    FreshImageOptions options = ImageBuilder::small_options(3, 9);
+    options.geometry.refcount_order = 6;
+    ImageBuilder image(options);
+    const std::uint64_t range = image.geometry().refcounts_per_block() * image.cluster_size();
+    const std::uint64_t blocks = table_is_full ? image.geometry().refcount_table_entries_per_cluster() : 1;
+    const std::uint64_t first_block = image.refcount_block();
+    image.bytes().resize(blocks * range + image.cluster_size());
+    for (std::uint64_t i = 0; i < blocks; ++i) {
+      const std::uint64_t block = i == 0 ? first_block : i * range;
+      image.put64(image.refcount_table() + i * 8, block);
+      for (std::uint64_t at = block; at < block + image.cluster_size(); at += 8) image.put64(at, 1);
+    }
+    image.set_l1(1, blocks * range | copied);
+    tables.add(25,
+               table_is_full ? "L2 table behind the last refcount block" : "L2 table behind the first refcount block",
+               write_damaged, std::move(image), unused_cluster * image.cluster_size());
+  }
 }
 
 void add_subclusters(Tables& tables) {
@@ -228,6 +267,8 @@ std::vector<HostileImage> hostile_tables() {
   add_metadata_as_data(tables);
   add_tables_as_tables(tables);
   add_counts(tables);
+  add_snapshot_counts(tables);
+  add_full_blocks(tables);
   add_subclusters(tables);
   add_sparse(tables);
   return tables.take();
