@@ -213,16 +213,18 @@ void add_full_blocks(Tables& tables) {
     const std::uint64_t range = image.geometry().refcounts_per_block() * image.cluster_size();
     const std::uint64_t blocks = table_is_full ? image.geometry().refcount_table_entries_per_cluster() : 1;
     const std::uint64_t first_block = image.refcount_block();
-    image.bytes().resize(blocks * range + image.cluster_size());
+    // Behind the counted range come a refcount block and, in the second image, the longer table.
+    const std::uint64_t l2_table = blocks * range + (table_is_full ? image.cluster_size() : 0);
+    image.bytes().resize(l2_table + image.cluster_size());
     for (std::uint64_t i = 0; i < blocks; ++i) {
       const std::uint64_t block = i == 0 ? first_block : i * range;
       image.put64(image.refcount_table() + i * 8, block);
       for (std::uint64_t at = block; at < block + image.cluster_size(); at += 8) image.put64(at, 1);
     }
-    image.set_l1(1, blocks * range | copied);
-    tables.add(25,
-               table_is_full ? "L2 table behind the last refcount block" : "L2 table behind the first refcount block",
-               write_damaged, std::move(image), unused_cluster * image.cluster_size());
+    image.set_l1(1, l2_table | copied);
+    tables.add(
+        25, table_is_full ? "L2 table where the refcount table would go" : "L2 table where a refcount block would go",
+        write_damaged, std::move(image), unused_cluster * image.cluster_size());
   }
 }
 
