@@ -156,6 +156,17 @@ def check_images(directory):
     return len(jobs)
 
 
+def check_bitmaps_against_reference(directory):
+    """H-45 to H-48: info and reading refuse at least what qemu-img refuses."""
+    if not shutil.which("qemu-img"):
+        return
+    for image in sorted((directory / "rules").glob("h4[5-8]-*.qcow2")):
+        reference = ["timeout", "10", "qemu-img", "info", "-f", "qcow2", image]
+        if subprocess.run(reference, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 1:
+            run("info", "-f", "qcow2", image, expect=1)
+            run("io", "-r", "-f", "qcow2", "-c", "read 0 512", image, expect=1)
+
+
 def overlay(path, backing, backing_format="qcow2"):
     """The name is put in afterwards: create would not take all of them, and a chain needs hundreds."""
     model = path.parent / f"overlay-of-{backing_format}"
@@ -285,6 +296,7 @@ def main():
     for name in ("chains", "names"):
         (directory / name).mkdir()
     count = check_images(directory / "images")
+    check_bitmaps_against_reference(directory / "images")
     check_chains(directory / "chains")
     check_names(directory / "names")
     check_missing_format(directory)

@@ -45,12 +45,12 @@ struct HostileImage {
 };
 
 // The parts of the collection, each in a file of its own.
-std::vector<HostileImage> hostile_headers();     // H-8 to H-19, H-32, H-39, H-48, H-58: fixed fields
+std::vector<HostileImage> hostile_headers();     // H-8 to H-19, H-32, H-39, H-48, H-55, H-58: fixed fields
 std::vector<HostileImage> hostile_names();       // H-10, H-19, H-36 to H-38, H-49 to H-54: extensions and names
-std::vector<HostileImage> hostile_tables();      // H-20 to H-31, H-44, H-60
+std::vector<HostileImage> hostile_tables();      // H-20 to H-31, H-44, H-56, H-57, H-60
 std::vector<HostileImage> hostile_compressed();  // H-33 to H-36
 std::vector<HostileImage> hostile_snapshots();   // H-39 to H-43
-std::vector<HostileImage> hostile_bitmaps();     // H-45 to H-47
+std::vector<HostileImage> hostile_bitmaps();     // H-45 to H-47, and H-23, H-25, H-26 of bitmaps
 std::vector<HostileImage> hostile_images();      // all of them
 
 // Every numeric field of every structure with each of a list of nasty values (H-1 to H-7). No reaction is expected

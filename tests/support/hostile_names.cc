@@ -83,6 +83,63 @@ void add_encryption(Names& names) {
   }
 }
 
+// A LUKS header with one free and seven active key slots.
+std::vector<std::byte> luks_header() {
+  std::vector<std::byte> raw(592);
+  const auto put = [&](std::size_t at, std::string_view text) {
+    std::ranges::copy(bytes_from(text), raw.begin() + static_cast<std::ptrdiff_t>(at));
+  };
+  put(0, "LUKS\xba\xbe");
+  raw[7] = std::byte{1};
+  put(8, "aes");
+  put(40, "xts-plain64");
+  put(72, "sha256");
+  store_be32(raw.data() + 104, 4040);
+  store_be32(raw.data() + 108, 64);
+  store_be32(raw.data() + 164, 1000);
+  put(168, "00000000-0000-0000-0000-000000000001");
+  for (std::uint32_t slot = 0; slot < 8; ++slot) {
+    std::byte* at = raw.data() + 208 + std::size_t{slot} * 48;
+    store_be32(at, slot == 0 ? 0x0000dead : 0x00ac71f3);
+    store_be32(at + 4, 2000);
+    store_be32(at + 40, 8 + slot * 504);
+    store_be32(at + 44, 4000);
+  }
+  return raw;
+}
+
+// Encrypted images are not opened yet; looking at one shows the header, without computing anything from it.
+void add_luks(Names& names) {
+  struct Case {
+    std::string_view name;
+    std::size_t at;
+    std::uint32_t value;
+    bool info_refused;
+  };
+  for (const Case& one : {Case{"in order", 164, 1000, false}, Case{"without magic", 0, 0, true},
+                          Case{"3999 stripes", 208 + 44, 3999, true}, Case{"no stripes", 208 + 48 + 44, 0, true},
+                          Case{"no iterations", 164, 0, true}, Case{"no iterations of a slot", 208 + 48 + 4, 0, true},
+                          Case{"2^32-1 iterations", 164, 0xffff'ffff, false},
+                          Case{"2^32-1 iterations of a slot", 208 + 48 + 4, 0xffff'ffff, false},
+                          Case{"key of 2^32-1 bytes", 108, 0xffff'ffff, true}, Case{"key of no bytes", 108, 0, true},
+                          Case{"unknown slot state", 208, 1, true}}) {
+    ImageBuilder image = sample_image();
+    std::vector<std::byte> header = luks_header();
+    store_be32(header.data() + one.at, one.value);
+    image.add_extension(encryption_header, be64_pair(image.add_content(header), 4096));
+    image.put32(32, 2);
+    names.add(53, fmt::format("LUKS {}", one.name), refused, std::move(image), one.info_refused);
+  }
+  for (const std::size_t at : {8u, 40u, 72u, 168u}) {
+    ImageBuilder image = sample_image();
+    std::vector<std::byte> header = luks_header();
+    std::fill_n(header.begin() + static_cast<std::ptrdiff_t>(at), at == 168 ? 40 : 32, std::byte{'a'});
+    image.add_extension(encryption_header, be64_pair(image.add_content(header), 4096));
+    image.put32(32, 2);
+    names.add(53, fmt::format("LUKS text at {} without NUL", at), refused, std::move(image), true);
+  }
+}
+
 void add_extensions(Names& names) {
   for (const std::uint32_t length : {0x1000u, 0x7fff'ffffu, 0xffff'fff8u, 0xffff'ffffu}) {
     for (const std::uint32_t type : {backing_format, feature_names, 0x12345678u}) {
@@ -171,6 +228,7 @@ std::vector<HostileImage> hostile_names() {
   Names names;
   add_backing_places(names);
   add_encryption(names);
+  add_luks(names);
   add_extensions(names);
   add_feature_names(names);
   add_files(names);

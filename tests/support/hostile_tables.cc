@@ -54,6 +54,7 @@ void add_pointers(Tables& tables) {
       tables.add_entry(20, fmt::format("data at {:x} behind the end", at), fails, at | copied, version);
       tables.add_entry(20, fmt::format("shared data at {:x} behind the end", at), fails, at, version);
     }
+    tables.add_l1(57, "L2 table at 1 TiB", fails, std::uint64_t{1} << 40 | copied, version);
     tables.add_l1(21, "L2 table unaligned", damaged, 0x4200 | copied, version);
     tables.add_entry(22, "data unaligned", damaged, 0x5200 | copied, version);
     for (const unsigned bit : {1u, 8u, 56u, 61u}) {
@@ -84,6 +85,8 @@ void add_refcount_blocks(Tables& tables) {
     add(26, fmt::format("refcount block {} upon the L1 table", index), index, sample.l1_table());
     add(26, fmt::format("refcount block {} upon an L2 table", index), index, sample.l2_table());
   }
+  // Nothing reaches for them, least of all by making the file longer.
+  add(56, "refcount block at 4 GiB", 1, std::uint64_t{1} << 32);
   add(27, "two entries for one refcount block", 1, sample.refcount_block());
   ImageBuilder image = sample_image();
   image.put64(48, image.l1_table());
