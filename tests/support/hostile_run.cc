@@ -184,6 +184,17 @@ Task<bool> change_disk(MemoryStorage& storage, std::uint64_t seed) {
   co_return all_done&& closed.has_value();
 }
 
+Task<bool> change_size(MemoryStorage& storage) {
+  auto disk = co_await open_on(storage, true);
+  if (!disk) co_return false;
+  const std::uint64_t cluster = (*disk)->cluster_size_bytes();
+  const std::uint64_t longer = round_up((*disk)->size_bytes(), 512) + cluster * cluster / 4;
+  const auto grown = co_await (*disk)->resize(longer, Preallocation::off);
+  const auto shrunk = co_await (*disk)->resize(512, Preallocation::off);
+  const auto closed = co_await (*disk)->close();
+  co_return grown.has_value() && shrunk.has_value() && closed.has_value();
+}
+
 Task<void> read_once(MemoryStorage& storage, std::uint64_t offset, Outcome& outcome) {
   auto disk = co_await open_on(storage, false);
   if (!disk) {
@@ -288,6 +299,11 @@ bool read_everything(const HostileImage& image) {
 bool change_everything(MemoryStorage& storage, std::uint64_t seed) {
   EventLoop loop = loop_of(seed);
   return loop.run(change_disk(storage, seed));
+}
+
+bool resize_disk(MemoryStorage& storage) {
+  EventLoop loop = loop_of(1);
+  return loop.run(change_size(storage));
 }
 
 std::optional<std::string> info_error(const HostileImage& image) {

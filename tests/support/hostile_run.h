@@ -34,6 +34,9 @@ bool read_everything(const HostileImage& image);
 // left.
 bool change_everything(MemoryStorage& storage, std::uint64_t seed);
 
+// Grows the disk by two L2 tables and shrinks it to one sector, closes. The same is true of its result.
+bool resize_disk(MemoryStorage& storage);
+
 std::unique_ptr<MemoryStorage> storage_of(const HostileImage& image);
 
 // What image_info() has to complain about, and the attempt to open snapshot "1".

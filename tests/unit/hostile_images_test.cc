@@ -94,6 +94,18 @@ TEST_P(HostileRule, SurvivesEveryRequest) {
   }
 }
 
+TEST_P(HostileRule, SurvivesResizing) {
+  for (const HostileImage& image : images()) {
+    SCOPED_TRACE(image.file_name());
+    const auto storage = storage_of(image);
+    const bool all_done = resize_disk(*storage);
+    if (image.reaction.write == OnWrite::refused_at_open) {
+      EXPECT_FALSE(all_done);
+      EXPECT_EQ(storage->content(), image.bytes);
+    }
+  }
+}
+
 TEST_P(HostileRule, IsToldByInspection) {
   for (const HostileImage& image : images()) {
     SCOPED_TRACE(image.file_name());
