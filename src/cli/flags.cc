@@ -77,6 +77,7 @@ std::optional<std::string> snapshot_name(const std::optional<std::string>& text)
 CLI::Option* add_option_lists(CLI::App& app, std::vector<std::string>& texts) {
   return app.add_option("-o,--options", texts, "key=value,... of the format; 'help' lists them (\",,\" is a comma)")
       ->type_name("OPTIONS")
+      ->take_all()
       ->allow_extra_args(false);
 }
 
