@@ -25,7 +25,12 @@ bool looks_like(std::string_view typed, std::string_view name) {
   return swapped || (typed.size() <= 1 && name.size() <= 1) || (name.size() + typed.size() > 0 && typed.empty());
 }
 
-constexpr std::size_t longest_message = 4096;
+// The parser's own messages repeat words as they were given; those of our checks are escaped already.
+std::string without_controls(std::string text) {
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  std::ranges::replace_if(text, is_control, '?');
+  return text;
+}
 
 // What the parser could not place. An option counts first: words that stand behind it were meant as its value.
 std::string surplus_argument(const CLI::App& command) {
@@ -42,8 +47,9 @@ std::vector<char*> without_idle_separator(int argument_count, char** arguments) 
   std::vector<char*> words(arguments, arguments + argument_count);
   const auto separator = std::ranges::find_if(words, [](const char* word) { return std::string_view(word) == "--"; });
   if (separator == words.end()) return words;
+  const bool before_command = separator == words.begin() + 1;
   const bool idle = std::none_of(separator + 1, words.end(), [](const char* word) { return word[0] == '-'; });
-  if (idle) words.erase(separator);
+  if (before_command || idle) words.erase(separator);
   return words;
 }
 
@@ -101,7 +107,7 @@ const Cli::Entry* Cli::chosen() const {
 int Cli::report_usage_error(const CLI::ParseError& error) const {
   const Entry* entry = chosen();
   const std::string surplus = entry ? surplus_argument(*entry->app) : "";
-  print_error(surplus.empty() ? escape_untrusted(error.what(), longest_message) : surplus);
+  print_error(surplus.empty() ? without_controls(error.what()) : surplus);
   const std::string topic = entry ? " " + entry->app->get_name() : "";
   print_hint("Try 'byre" + topic + " --help' for more information.");
   return entry ? entry->usage_failure_code : exit_failure;

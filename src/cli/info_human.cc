@@ -75,6 +75,7 @@ double percent(std::uint64_t part, std::uint64_t whole) {
 
 // The last cluster may reach beyond the end of the disk.
 std::string allocation_text(const ImageInfo& info, const ClusterUse& use) {
+  if (use.total == 0) return {};
   const std::uint64_t bytes = std::min(use.allocated * info.qcow2->cluster_size_bytes, info.virtual_size_bytes);
   return fmt::format("    allocated: {} of {} ({:.2f}%)\n", human_size(bytes), human_size(info.virtual_size_bytes),
                      percent(use.allocated, use.total));
@@ -140,7 +141,7 @@ std::string chain_to_text(const std::vector<ImageInfo>& chain) {
     if (info.allocated_bytes) text += fmt::format(", {} on disk", human_size(*info.allocated_bytes));
     if (info.qcow2 && info.qcow2->cluster_use) {
       const ClusterUse& use = *info.qcow2->cluster_use;
-      text += fmt::format(", {:.1f}% allocated", percent(use.allocated, use.total));
+      text += fmt::format(", {:.2f}% allocated", percent(use.allocated, use.total));
     }
     text += '\n';
   }

@@ -23,7 +23,8 @@ void catch_interrupts() {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     struct sigaction former = {};
     sigaction(signal, nullptr, &former);
-    if (former.sa_handler != SIG_IGN) sigaction(signal, &action, nullptr);  // ignored: as nohup wants it
+    const bool nohup = signal == SIGHUP && former.sa_handler == SIG_IGN;
+    if (!nohup) sigaction(signal, &action, nullptr);
   }
 }
 
