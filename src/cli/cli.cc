@@ -2,7 +2,7 @@
 // its own wording and codes (106 and so on) are not what scripts written for other image tools expect.
 #include "cli/cli.h"
 
-#include <cstdio>
+#include <algorithm>
 #include <utility>
 
 #include "cli/output.h"
@@ -25,6 +25,34 @@ bool looks_like(std::string_view typed, std::string_view name) {
   return swapped || (typed.size() <= 1 && name.size() <= 1) || (name.size() + typed.size() > 0 && typed.empty());
 }
 
+// The parser's own messages repeat words as they were given; those of our checks are escaped already.
+std::string without_controls(std::string text) {
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; };
+  std::ranges::replace_if(text, is_control, '?');
+  return text;
+}
+
+// What the parser could not place. An option counts first: words that stand behind it were meant as its value.
+std::string surplus_argument(const CLI::App& command) {
+  const std::vector<std::string> surplus = command.remaining();
+  for (const std::string& word : surplus) {
+    if (word.starts_with('-')) return "unknown option '" + escape_untrusted(word) + "'";
+  }
+  return surplus.empty() ? "" : "unexpected argument '" + escape_untrusted(surplus.front()) + "'";
+}
+
+// Without the "--" where it has no effect. CLI11 takes one that stands between positional arguments for the end of the
+// command.
+std::vector<char*> without_idle_separator(int argument_count, char** arguments) {
+  std::vector<char*> words(arguments, arguments + argument_count);
+  const auto separator = std::ranges::find_if(words, [](const char* word) { return std::string_view(word) == "--"; });
+  if (separator == words.end()) return words;
+  const bool before_command = separator == words.begin() + 1;
+  const bool idle = std::none_of(separator + 1, words.end(), [](const char* word) { return word[0] == '-'; });
+  if (before_command || idle) words.erase(separator);
+  return words;
+}
+
 }  // namespace
 
 Cli::Cli() : app_("Byre: create, inspect, convert and serve qcow2 and raw disk images.", "byre") {
@@ -36,6 +64,7 @@ Cli::Cli() : app_("Byre: create, inspect, convert and serve qcow2 and raw disk i
 
 CLI::App& Cli::add_command(const CommandText& text, std::function<int()> run_command) {
   CLI::App* command = app_.add_subcommand(text.name, text.summary);
+  command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as getopt programs do
   if (!text.examples.empty()) command->footer("Examples:\n" + text.examples);
   entries_[text.name] = {command, text.usage_failure_code, std::move(run_command)};
   return *command;
@@ -77,16 +106,18 @@ const Cli::Entry* Cli::chosen() const {
 
 int Cli::report_usage_error(const CLI::ParseError& error) const {
   const Entry* entry = chosen();
-  print_error(error.what());
+  const std::string surplus = entry ? surplus_argument(*entry->app) : "";
+  print_error(surplus.empty() ? without_controls(error.what()) : surplus);
   const std::string topic = entry ? " " + entry->app->get_name() : "";
   print_hint("Try 'byre" + topic + " --help' for more information.");
   return entry ? entry->usage_failure_code : exit_failure;
 }
 
-int Cli::run(int argument_count, char** arguments) {
+int Cli::run(int given_count, char** given) {
+  const std::vector<char*> arguments = without_idle_separator(given_count, given);
   add_help_command();
   overview_ = app_.help();  // after parsing, CLI11 would give that of the chosen command
-  if (argument_count < 2) {
+  if (arguments.size() < 2) {
     print_error("a command is missing");
     print_hint("Try 'byre help' for the list of commands.");
     return exit_failure;
@@ -95,7 +126,7 @@ int Cli::run(int argument_count, char** arguments) {
     return report_unknown_command(arguments[1]);
   }
   try {
-    app_.parse(argument_count, arguments);
+    app_.parse(static_cast<int>(arguments.size()), arguments.data());
   } catch (const CLI::CallForHelp&) {
     const Entry* entry = chosen();
     print(entry ? entry->app->help("byre") : overview_);

@@ -47,7 +47,7 @@ class Cli {
   }
 
   // Parses the command line and runs what it asks for. Returns the exit code.
-  int run(int argument_count, char** arguments);
+  int run(int given_count, char** given);
 
  private:
   struct Entry {

@@ -38,18 +38,6 @@ std::string format_name(const Arguments& arguments) {
   return arguments.target_format_flag.value_or(arguments.target_format);
 }
 
-// "ID_OR_NAME", "snapshot.id=ID" or "snapshot.name=NAME".
-Result<std::string> snapshot_of(const std::string& text) {
-  for (const std::string prefix : {"snapshot.id=", "snapshot.name="}) {
-    if (text.starts_with(prefix)) return text.substr(prefix.size());
-  }
-  if (text.starts_with("snapshot.")) {
-    return fail(ErrorCode::invalid_argument, "-l '{}': snapshot.id=ID, snapshot.name=NAME, an id or a name is expected",
-                escape_untrusted(text));
-  }
-  return text;
-}
-
 Result<CreateOptions> target_options(const Arguments& arguments, ops::OptionList list) {
   if (arguments.keep_target && !list.empty()) {
     return fail(ErrorCode::invalid_argument, "-o has no effect on a target that is not created (-n)");
@@ -66,9 +54,7 @@ Result<CreateOptions> target_options(const Arguments& arguments, ops::OptionList
 Result<ConvertOptions> read_options(const Arguments& arguments, ops::OptionList list) {
   ConvertOptions options;
   options.source = open_options(arguments.source, arguments.quiet);
-  if (arguments.snapshot) {
-    BYRE_TRY(options.source.snapshot, snapshot_of(*arguments.snapshot));
-  }
+  BYRE_CHECK(choose_snapshot(arguments.snapshot, options.source));
   BYRE_TRY(options.target, target_options(arguments, std::move(list)));
   options.create = !arguments.keep_target;
   options.target_reads_zero = arguments.target_is_zero;
@@ -94,9 +80,9 @@ int run(const Arguments& arguments) {
     return exit_failure;
   }
   auto options = read_options(arguments, *std::move(list));
-  if (!options) return report(std::unexpected(options.error()));
+  const std::string target = arguments.files.back();
+  if (!options) return report(std::unexpected(std::move(options).error().with_context(escape_untrusted(target))));
   std::vector<std::string> sources = arguments.files;
-  const std::string target = sources.back();
   sources.pop_back();
   Progress progress(arguments.progress, arguments.quiet, "converting");
   options->copy.progress = [&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
@@ -147,7 +133,7 @@ void register_convert(Cli& cli) {
   app.add_option("files", arguments.files, "the sources, concatenated, and the target");
   add_open_flags(app, arguments.source);
   add_cache_mode(app, "-T,--source-cache", arguments.source.cache, "cache mode of the sources (default: writeback)");
-  app.add_option("-l,--snapshot", arguments.snapshot, "copy this internal snapshot")->type_name("ID_OR_NAME");
+  add_snapshot(app, arguments.snapshot);
   add_target_options(app, arguments);
   add_copy_options(app, arguments);
 }

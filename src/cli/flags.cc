@@ -2,6 +2,8 @@
 // mistake is found.
 #include "cli/flags.h"
 
+#include <algorithm>
+
 #include "base/text.h"
 #include "cli/output.h"
 
@@ -64,19 +66,29 @@ CLI::Option* add_output(CLI::App& app, OutputFormat& output) {
 }
 
 CLI::Option* add_snapshot(CLI::App& app, std::optional<std::string>& snapshot) {
-  return app.add_option("-l,--snapshot", snapshot, "read this internal snapshot, by id or name")->type_name("SNAPSHOT");
+  return app
+      .add_option("-l,--snapshot", snapshot, "read this internal snapshot (also snapshot.id=ID, snapshot.name=NAME)")
+      ->type_name("ID_OR_NAME");
 }
 
-std::optional<std::string> snapshot_name(const std::optional<std::string>& text) {
-  for (const std::string_view prefix : {"snapshot.id=", "snapshot.name="}) {
-    if (text && text->starts_with(prefix)) return text->substr(prefix.size());
+Result<> choose_snapshot(const std::optional<std::string>& text, OpenOptions& options) {
+  options.snapshot = text;
+  if (!text || !text->starts_with("snapshot.")) return {};
+  const std::size_t equals = std::min(text->find('='), text->size());
+  const std::string_view key = std::string_view(*text).substr(0, equals);
+  if (equals == text->size() || (key != "snapshot.id" && key != "snapshot.name")) {
+    return fail(ErrorCode::invalid_argument, "-l '{}': snapshot.id=ID, snapshot.name=NAME, an id or a name is expected",
+                escape_untrusted(*text));
   }
-  return text;
+  options.snapshot_key = key == "snapshot.id" ? SnapshotKey::id : SnapshotKey::name;
+  options.snapshot = text->substr(equals + 1);
+  return {};
 }
 
 CLI::Option* add_option_lists(CLI::App& app, std::vector<std::string>& texts) {
   return app.add_option("-o,--options", texts, "key=value,... of the format; 'help' lists them (\",,\" is a comma)")
       ->type_name("OPTIONS")
+      ->take_all()
       ->allow_extra_args(false);
 }
 

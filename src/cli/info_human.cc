@@ -10,7 +10,17 @@ namespace {
 
 constexpr std::size_t whole_name = 65535;  // longer than any name in an image
 
-std::string shown(std::string_view text) { return escape_untrusted(text, whole_name); }
+// Names stand at the end of their lines, unquoted: an apostrophe is as harmless there as any other letter.
+std::string shown(std::string_view text) {
+  std::string result;
+  for (;;) {
+    const std::size_t apostrophe = text.find('\'');
+    result += escape_untrusted(text.substr(0, apostrophe), whole_name);
+    if (apostrophe == std::string_view::npos) return result;
+    result += '\'';
+    text.remove_prefix(apostrophe + 1);
+  }
+}
 
 std::string local_date(std::uint32_t seconds) {
   const std::time_t when = seconds;
@@ -63,13 +73,20 @@ double percent(std::uint64_t part, std::uint64_t whole) {
   return whole ? 100.0 * static_cast<double>(part) / static_cast<double>(whole) : 0;
 }
 
+// The last cluster may reach beyond the end of the disk.
+std::string allocation_text(const ImageInfo& info, const ClusterUse& use) {
+  if (use.total == 0) return {};
+  const std::uint64_t bytes = std::min(use.allocated * info.qcow2->cluster_size_bytes, info.virtual_size_bytes);
+  return fmt::format("    allocated: {} of {} ({:.2f}%)\n", human_size(bytes), human_size(info.virtual_size_bytes),
+                     percent(use.allocated, use.total));
+}
+
 std::string cluster_text(const ClusterUse& use) {
-  std::string text = fmt::format("    clusters: {} of {} allocated ({:.2f}%)", use.allocated, use.total,
-                                 percent(use.allocated, use.total));
+  std::string text = fmt::format("    clusters: {} of {} allocated", use.allocated, use.total);
   if (use.zero > 0) text += fmt::format(", {} zero", use.zero);
   if (use.compressed > 0) text += fmt::format(", {} compressed", use.compressed);
-  text += fmt::format(", {:.2f}% fragmented\n", percent(use.fragmented, use.allocated));
-  return text;
+  if (use.allocated > 0) text += fmt::format(", {:.2f}% fragmented", percent(use.fragmented, use.allocated));
+  return text + '\n';
 }
 
 // What goes beyond the classic lines.
@@ -77,7 +94,7 @@ std::string details_text(const ImageInfo& info) {
   std::string text = "Details:\n";
   text += fmt::format("    file length: {} ({} bytes)\n", human_size(info.file_size_bytes), info.file_size_bytes);
   if (!info.qcow2) return text;
-  if (info.qcow2->cluster_use) text += cluster_text(*info.qcow2->cluster_use);
+  if (const auto& use = info.qcow2->cluster_use) text += allocation_text(info, *use) + cluster_text(*use);
   if (!info.qcow2->features.empty()) text += fmt::format("    features: {}\n", fmt::join(info.qcow2->features, ", "));
   return text;
 }
@@ -122,6 +139,10 @@ std::string chain_to_text(const std::vector<ImageInfo>& chain) {
     const std::string branch = depth == 0 ? "    " : fmt::format("    {:{}}`- ", "", (depth - 1) * 3);
     text += fmt::format("{}{}: {}, {}", branch, shown(info.filename), info.format, human_size(info.virtual_size_bytes));
     if (info.allocated_bytes) text += fmt::format(", {} on disk", human_size(*info.allocated_bytes));
+    if (info.qcow2 && info.qcow2->cluster_use) {
+      const ClusterUse& use = *info.qcow2->cluster_use;
+      text += fmt::format(", {:.2f}% allocated", percent(use.allocated, use.total));
+    }
     text += '\n';
   }
   return text;

@@ -83,7 +83,8 @@ Json info_to_json(const ImageInfo& info) {
   json["dirty-flag"] = info.qcow2 && info.qcow2->dirty;
   if (info.qcow2 && info.qcow2->encryption != Encryption::none) json["encrypted"] = true;
   if (info.backing_name) json["backing-filename"] = *info.backing_name;
-  if (info.backing_path) json["full-backing-filename"] = *info.backing_path;
+  // A name that is never followed leads nowhere else.
+  if (info.backing_name) json["full-backing-filename"] = info.backing_path.value_or(*info.backing_name);
   if (info.backing_name && info.backing_format) json["backing-filename-format"] = *info.backing_format;
   if (!info.qcow2) return json;
   for (const SnapshotInfo& snapshot : info.qcow2->snapshots) json["snapshots"].push_back(snapshot_to_json(snapshot));

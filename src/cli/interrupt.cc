@@ -20,8 +20,17 @@ void catch_interrupts() {
   action.sa_handler = note_signal;
   // The default action comes back with the first signal. Calls under way are continued, not broken off.
   action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+    struct sigaction former = {};
+    sigaction(signal, nullptr, &former);
+    const bool nohup = signal == SIGHUP && former.sa_handler == SIG_IGN;
+    if (!nohup) sigaction(signal, &action, nullptr);
+  }
+}
+
+void ignore_write_signals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 }  // namespace byre::cli

@@ -1,7 +1,6 @@
 // byre io: exercises an image with single requests (docs/format.md C-29 to C-35).
 #include <unistd.h>
 
-#include <cstdio>
 #include <iostream>
 
 #include "cli/commands.h"
@@ -23,7 +22,7 @@ struct Arguments {
 // Prints what a command has to say before the next one waits for anything.
 Task<bool> run_and_flush(IoSession& session, std::string line) {
   const bool done = co_await run_io_line(session, std::move(line));
-  std::fflush(stdout);
+  flush_output();
   co_return done;
 }
 
@@ -32,7 +31,7 @@ Task<bool> run_standard_input(IoSession& session) {
   bool all_done = true;
   while (!session.quit) {
     if (interactive) print("byre> ");
-    std::fflush(stdout);
+    flush_output();
     std::string line;
     bool more = false;
     // Away from the loop: requests in flight go on while somebody types.

@@ -231,8 +231,9 @@ Task<bool> run_quit(IoSession& session, const IoWords&) {
 Task<bool> run_abort(IoSession&, const IoWords&) { std::abort(); }
 
 Task<bool> run_sigraise(IoSession&, const IoWords& words) {
-  const auto signal = parse_size(words.rest()[0]);
-  if (!signal || *signal > 64) {
+  const auto signal = read_number(words.rest()[0]);
+  if (!signal) co_return false;
+  if (*signal > 64) {
     print(fmt::format("{} is not a valid signal number\n", escape_untrusted(words.rest()[0])));
     co_return false;
   }

@@ -1,6 +1,5 @@
 // From a line to a command: lookup, the checks that all commands share, and the call.
 #include <algorithm>
-#include <cstdio>
 
 #include "base/text.h"
 #include "cli/io_commands.h"
@@ -12,7 +11,6 @@ namespace {
 
 // Diagnostics without the program's name in front, as scripts know them.
 bool complain(std::string_view text) {
-  std::fflush(stdout);
   print_hint(text);
   return false;
 }

@@ -3,8 +3,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
-#include <iterator>
+#include <memory>
 
 #include "cli/io_commands.h"
 #include "cli/io_request.h"
@@ -141,17 +140,21 @@ Task<bool> run_aio_read(IoSession& session, const IoWords& words) {
 }
 
 bool read_content_file(const std::string& name, std::vector<std::byte>& content) {
+  constexpr std::size_t piece_bytes = 65536;
+  content.clear();
   errno = 0;
-  std::ifstream file(name, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (text.empty()) {
-    const int reason = errno;
-    print_hint(fmt::format("{}: {}", name, reason != 0 ? std::strerror(reason) : "file is empty"));
-    return false;
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(name.c_str(), "rbe"), std::fclose);
+  std::size_t got = piece_bytes;
+  while (file && got == piece_bytes && content.size() < largest_request_bytes) {
+    content.resize(content.size() + piece_bytes);
+    got = std::fread(content.data() + content.size() - piece_bytes, 1, piece_bytes, file.get());
+    content.resize(content.size() - piece_bytes + got);
   }
-  content.resize(text.size());
-  std::memcpy(content.data(), text.data(), text.size());
-  return true;
+  const bool failed = !file || std::ferror(file.get()) != 0;
+  const int reason = errno;
+  if (!failed && !content.empty()) return true;
+  print_hint(fmt::format("{}: {}", escape_untrusted(name), failed ? std::strerror(reason) : "file is empty"));
+  return false;
 }
 
 bool parse_content(const IoWords& words, IoWrite& request) {

@@ -1,5 +1,6 @@
 #include "cli/io_words.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/text.h"
@@ -23,6 +24,10 @@ std::expected<IoWords, std::string> IoWords::scan(const std::vector<std::string>
   IoWords result;
   for (std::size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
+    if (word == "--") {
+      result.rest_.insert(result.rest_.end(), words.begin() + static_cast<std::ptrdiff_t>(i) + 1, words.end());
+      break;
+    }
     if (word.size() < 2 || word[0] != '-') {
       result.rest_.push_back(word);
       continue;
@@ -57,11 +62,19 @@ std::optional<std::string> IoWords::value(char letter) const {
   return found == options_.end() ? std::nullopt : std::optional(found->second);
 }
 
+// Whether the size of a word that is none would do with fewer digits.
+static bool is_too_large(std::string word) {
+  const std::size_t digits = std::min(word.find_first_not_of("0123456789"), word.size());
+  return digits > 0 && parse_size(word.replace(0, digits, "1")).has_value();
+}
+
 std::optional<std::uint64_t> read_number(const std::string& word) {
   const std::optional<std::uint64_t> value = parse_size(word);
   if (!value) {
-    print(fmt::format("Parsing error: non-numeric argument, or extraneous/unrecognized suffix -- {}\n",
-                      escape_untrusted(word)));
+    print(fmt::format(
+        "Parsing error: {} -- {}\n",
+        is_too_large(word) ? "argument too large" : "non-numeric argument, or extraneous/unrecognized suffix",
+        escape_untrusted(word)));
   }
   return value;
 }

@@ -24,7 +24,7 @@ struct Arguments {
 
 Task<Result<Measurement>> measure_file(Arguments arguments, MeasureTarget target) {
   OpenOptions options = open_options(arguments.open);
-  options.snapshot = snapshot_name(arguments.snapshot);
+  BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, options));
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
   auto result = co_await measure_disk(*disk, std::move(target));
   BYRE_CO_CHECK(co_await disk->close());

@@ -1,12 +1,38 @@
-// Output through stdio: buffered, checked once at the end.
+// Output through stdio: buffered; the first failure of standard output is kept and told once at the end. Nobody can be
+// told of a failure of standard error. fmt::print() is not used: it throws when a write fails.
 #include "cli/output.h"
+
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
 
 namespace byre::cli {
 
-void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+namespace {
+
+int output_errno = 0;  // of the first write that failed
+
+void note_output_failure(bool failed) {
+  if (failed && output_errno == 0) output_errno = errno ? errno : EIO;
+}
+
+}  // namespace
+
+void occupy_standard_streams() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(descriptor, F_GETFD) >= 0) continue;
+    // The lowest free number is this one. What is read is at its end, what is written fails.
+    if (::open("/dev/null", O_RDONLY | O_CLOEXEC) < 0) return;
+  }
+}
+
+void print(std::string_view text) {
+  note_output_failure(std::fwrite(text.data(), 1, text.size(), stdout) < text.size());
+}
+
+void flush_output() { note_output_failure(std::fflush(stdout) != 0); }
 
 // All but ASCII is written as \uNNNN: texts come from images, and a terminal may obey C1 and DEL (H-6).
 void print_json(const Json& value) {
@@ -14,19 +40,22 @@ void print_json(const Json& value) {
   print("\n");
 }
 
-void print_error(std::string_view message) {
-  std::fflush(stdout);
-  fmt::print(stderr, "byre: {}\n", message);
+void print_error_text(std::string_view text) {
+  flush_output();
+  (void)std::fwrite(text.data(), 1, text.size(), stderr);
+  std::fflush(stderr);
 }
+
+void print_error(std::string_view message) { print_error_text(fmt::format("byre: {}\n", message)); }
 
 void print_error(const Error& error) { print_error(error.message()); }
 
-void print_hint(std::string_view line) { fmt::print(stderr, "{}\n", line); }
+void print_hint(std::string_view line) { print_error_text(fmt::format("{}\n", line)); }
 
 int finish_output(int exit_code) {
-  errno = 0;
-  if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return exit_code;
-  print_error(Error::from_errno(errno ? errno : EIO, "standard output"));
+  flush_output();
+  if (output_errno == 0) return exit_code;
+  print_error(Error::from_errno(output_errno, "standard output"));
   return 1;
 }
 

@@ -14,11 +14,18 @@ namespace byre::cli {
 // Keeps members in the order they were added, which reads better; nobody may rely on it.
 using Json = nlohmann::ordered_json;
 
-// Writes to standard output as is.
+// Opens /dev/null where the caller closed a standard stream. Else an image that is opened later would get the number of
+// standard error, and a diagnostic would be written into it.
+void occupy_standard_streams();
+
+// Writes to standard output as is; what fails comes out in finish_output().
 void print(std::string_view text);
+void flush_output();
 // Writes one JSON value, indented by 4 spaces, and a newline. Strings that are not UTF-8 get replacement characters.
 void print_json(const Json& value);
 
+// Writes to standard error as is. Standard output is flushed first, so that the order shows.
+void print_error_text(std::string_view text);
 // Write "byre: <message>" to standard error.
 void print_error(std::string_view message);
 void print_error(const Error& error);

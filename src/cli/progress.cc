@@ -5,9 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 
 #include "base/text.h"
+#include "cli/output.h"
 
 namespace byre::cli {
 
@@ -49,8 +49,8 @@ void Progress::finish() {
 }
 
 void Progress::show_percent(double percent) {
-  fmt::print("    ({:.2f}/100%)\r", percent);
-  std::fflush(stdout);
+  print(fmt::format("    ({:.2f}/100%)\r", percent));
+  flush_output();
   line_open_ = true;
 }
 
@@ -58,19 +58,19 @@ void Progress::show_line(std::uint64_t done_bytes, std::uint64_t total_bytes, do
   const double rate = static_cast<double>(done_bytes) / seconds;
   const double percent = total_bytes ? 100.0 * static_cast<double>(done_bytes) / static_cast<double>(total_bytes) : 100;
   const double left = rate > 0 ? static_cast<double>(total_bytes - done_bytes) / rate : 0;
-  fmt::print(stderr, "\r\033[K{} {:5.1f} %  {} of {}  {}/s  {:.0f} s left", what_, percent, human_size(done_bytes),
-             human_size(total_bytes), human_size(static_cast<std::uint64_t>(rate)), left);
-  std::fflush(stderr);
+  print_error_text(fmt::format("\r\033[K{} {:5.1f} %  {} of {}  {}/s  {:.0f} s left", what_, percent,
+                               human_size(done_bytes), human_size(total_bytes),
+                               human_size(static_cast<std::uint64_t>(rate)), left));
   line_open_ = true;
 }
 
 void Progress::end_line() {
   if (!line_open_) return;
   if (style_ == Style::percent) {
-    fmt::print("\n");
-    std::fflush(stdout);
+    print("\n");
+    flush_output();
   } else {
-    fmt::print(stderr, "\r\033[K");
+    print_error_text("\r\033[K");
   }
   line_open_ = false;
 }

@@ -99,12 +99,17 @@ Task<Result<std::vector<format::Snapshot>>> read_snapshots(Storage& storage, con
   }
 }
 
-Result<format::Snapshot> find_snapshot(const std::vector<format::Snapshot>& snapshots, const std::string& wanted) {
-  for (const auto member : {&format::Snapshot::id, &format::Snapshot::name}) {
+Result<format::Snapshot> find_snapshot(const std::vector<format::Snapshot>& snapshots, const std::string& wanted,
+                                       SnapshotKey key) {
+  const std::pair<SnapshotKey, std::string format::Snapshot::*> keys[] = {{SnapshotKey::id, &format::Snapshot::id},
+                                                                          {SnapshotKey::name, &format::Snapshot::name}};
+  for (const auto& [other, member] : keys) {
+    if (key != SnapshotKey::id_or_name && key != other) continue;
     const auto found = std::ranges::find(snapshots, wanted, member);
     if (found != snapshots.end()) return *found;
   }
-  return fail(ErrorCode::not_found, "there is no snapshot with id or name '{}'", escape_untrusted(wanted));
+  const std::string_view what = key == SnapshotKey::id ? "id" : key == SnapshotKey::name ? "name" : "id or name";
+  return fail(ErrorCode::not_found, "there is no snapshot with {} '{}'", what, escape_untrusted(wanted));
 }
 
 std::vector<meta::MetadataRegion> metadata_regions(const format::Header& header,
@@ -189,7 +194,7 @@ Task<Opened> open_qcow2(std::unique_ptr<Storage> storage, OpenOptions options, s
     parts.regions = metadata_regions(header, snapshots, bitmaps);
     parts.bitmap_data = std::move(bitmaps.data);
     if (options.snapshot) {
-      BYRE_CO_TRY(const format::Snapshot snapshot, find_snapshot(snapshots, *options.snapshot));
+      BYRE_CO_TRY(const format::Snapshot snapshot, find_snapshot(snapshots, *options.snapshot, options.snapshot_key));
       BYRE_CO_CHECK(format::check_snapshot_l1(snapshot, geometry, size_bytes, header.l1_table, storage->size_bytes()));
       BYRE_CO_CHECK(format::check_snapshot_disk_size(snapshot, geometry));
       l1_table = snapshot.l1_table;

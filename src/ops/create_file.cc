@@ -73,19 +73,26 @@ Task<Result<void>> fill_storage(Storage& storage, PathKind kind, const CreateOpt
   co_return co_await create_qcow2(storage, options);
 }
 
+// Names the image where a message is about the options alone.
+Result<> in_context(const std::string& path, Result<> result) {
+  if (result) return result;
+  return std::unexpected(std::move(result).error().with_context(escape_untrusted(path, path.size())));
+}
+
 }  // namespace
 
 Task<Result<CreateOptions>> prepare_create(std::string path, CreateOptions options) {
-  BYRE_CO_CHECK(check_create_options(options));
+  BYRE_CO_CHECK(in_context(path, check_create_options(options)));
   if (options.backing_file && options.open_backing) {
     BYRE_CO_TRY(const std::uint64_t backing_size_bytes, co_await inspect_backing(path, options));
     if (!options.size_bytes) options.size_bytes = backing_size_bytes;
   }
   if (!options.size_bytes) {
-    co_return fail(ErrorCode::invalid_argument, "the size of the disk is missing: give it behind the file name");
+    co_return fail(ErrorCode::invalid_argument, "{}: the size of the disk is missing: give it behind the file name",
+                   escape_untrusted(path, path.size()));
   }
-  if (options.format == "qcow2") BYRE_CO_CHECK(ops::check_plan(options));
-  BYRE_CO_CHECK(check_create_options(options));
+  if (options.format == "qcow2") BYRE_CO_CHECK(in_context(path, ops::check_plan(options)));
+  BYRE_CO_CHECK(in_context(path, check_create_options(options)));
   options.size_bytes = round_up(*options.size_bytes, format::sector_bytes);
   co_return options;
 }

@@ -1,7 +1,9 @@
 // Parsing and judging of create options. Two steps, since programs fill CreateOptions without going through text.
 #include "ops/create_options.h"
 
+#include <algorithm>
 #include <bit>
+#include <limits>
 
 #include "base/text.h"
 #include "data/reference.h"
@@ -183,7 +185,8 @@ Result<> take_qcow2(OptionList& list, CreateOptions& options) {
   BYRE_TRY(const auto cluster_size, list.take_size("cluster_size"));
   options.cluster_size_bytes = cluster_size.value_or(options.cluster_size_bytes);
   BYRE_TRY(const auto refcount_bits, list.take_number("refcount_bits"));
-  if (refcount_bits) options.refcount_bits = *refcount_bits <= 64 ? static_cast<unsigned>(*refcount_bits) : 65;
+  constexpr std::uint64_t beyond_all = std::numeric_limits<unsigned>::max();  // refused by check_create_options()
+  if (refcount_bits) options.refcount_bits = static_cast<unsigned>(std::min(*refcount_bits, beyond_all));
   BYRE_TRY(const auto lazy, list.take_bool("lazy_refcounts"));
   options.lazy_refcounts = lazy.value_or(false);
   options.backing_file = list.take("backing_file");

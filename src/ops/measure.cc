@@ -38,10 +38,8 @@ Result<> check_target(const MeasureTarget& target) {
   return fail(ErrorCode::invalid_argument, "extended_l2=on needs a cluster_size of at least {}", smallest);
 }
 
-// Copying onto a backing file, or reserving everything, may need every cluster.
-bool needs_everything(const CreateOptions& options) {
-  return options.backing_file || options.preallocation == Preallocation::falloc ||
-         options.preallocation == Preallocation::full;
+bool reserves_everything(const CreateOptions& options) {
+  return options.preallocation == Preallocation::falloc || options.preallocation == Preallocation::full;
 }
 
 Result<Measurement> measure(std::uint64_t size_bytes, std::uint64_t data_clusters, const MeasureTarget& target) {
@@ -58,7 +56,7 @@ Result<Measurement> measure(std::uint64_t size_bytes, std::uint64_t data_cluster
   const std::uint64_t extra = geometry.clusters_for(target.encryption_area_bytes);
   const ops::Layout layout = ops::plan_layout(geometry, size_bytes, ops::LayoutScope::full_disk, extra);
   BYRE_CHECK(ops::check_layout(layout));
-  if (needs_everything(target.options)) data_clusters = layout.data;
+  if (reserves_everything(target.options)) data_clusters = layout.data;
   result.fully_allocated_bytes = layout.total_bytes();
   result.required_bytes = layout.metadata_bytes() + layout.bytes_of(data_clusters);
   return result;
@@ -109,6 +107,8 @@ Task<Result<Measurement>> measure_disk(Disk& source, MeasureTarget target) {
   std::uint64_t data_clusters = 0;
   if (is_qcow2) {
     BYRE_CO_TRY(data_clusters, co_await count_data_clusters(source, target.options.cluster_size_bytes));
+    // On top of a backing file, zeros may have to be stored as well.
+    if (target.options.backing_file) data_clusters = geometry_of(target).clusters_for(source.size_bytes());
   }
   BYRE_CO_TRY(Measurement result, measure(source.size_bytes(), data_clusters, target));
   if (!is_qcow2 || target.options.version < 3 || source.format() != "qcow2") co_return result;

@@ -32,11 +32,18 @@ auto find_key(Options& options, std::string_view key) {
 }  // namespace
 
 Result<> OptionList::add(std::string_view text) {
+  if (text.empty()) return fail(ErrorCode::invalid_argument, "the list of options is empty: key=value,... is expected");
+  const std::string_view list = text;
   while (!text.empty()) {
     const std::string item = cut_item(text);
+    const bool ends_with_comma = text.empty() && list.ends_with(',') && !item.ends_with(',');
     const std::size_t equals = item.find('=');
     std::string key = item.substr(0, equals);
     if (key.empty()) return fail(ErrorCode::invalid_argument, "option '{}' has no name", escape_untrusted(item));
+    if (ends_with_comma) {
+      return fail(ErrorCode::invalid_argument, "nothing follows the last comma of the options '{}'",
+                  escape_untrusted(list));
+    }
     set(std::move(key), equals == std::string::npos ? "on" : item.substr(equals + 1));
   }
   return {};
@@ -84,7 +91,8 @@ Result<std::optional<std::uint64_t>> OptionList::take_size(std::string_view key)
 Result<std::optional<std::uint64_t>> OptionList::take_number(std::string_view key) {
   const auto value = take(key);
   if (!value) return std::nullopt;
-  const bool digits = !value->empty() && value->find_first_not_of("0123456789") == std::string::npos;
+  const bool hex = value->starts_with("0x") || value->starts_with("0X");
+  const bool digits = hex || value->find_first_not_of("0123456789") == std::string::npos;
   const auto number = digits ? parse_size(*value) : std::nullopt;
   if (!number) {
     return fail(ErrorCode::invalid_argument, "{}={}: must be a whole number", key, escape_untrusted(*value));

@@ -15,7 +15,7 @@ namespace byre::ops {
 
 class OptionList {
  public:
-  // Adds what `text` lists. Errors (invalid_argument): an empty key.
+  // Adds what `text` lists. Errors (invalid_argument): an empty list, key or last item.
   Result<> add(std::string_view text);
   void set(std::string key, std::string value);
 

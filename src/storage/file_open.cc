@@ -168,6 +168,7 @@ std::string_view cache_mode_name(CacheMode mode) {
 }
 
 std::optional<CacheMode> parse_cache_mode(std::string_view name) {
+  if (name == "off") return CacheMode::none;  // the older spelling
   for (const auto& [known, value] : cache_mode_names) {
     if (known == name) return value;
   }

@@ -82,6 +82,9 @@ for name in first 1 snapshot.id=1 snapshot.name=first; do
   same old.qcow2 top.qcow2 "snapshot $name"
   clean old.qcow2
 done
+for name in snapshot.id=first snapshot.name=1; do
+  ! "$BYRE" convert -l $name -O qcow2 live.qcow2 none.qcow2 2>/dev/null || complain "$name matched the other key"
+done
 "$BYRE" convert -l second -O raw live.qcow2 old.raw
 qemu-img convert -l second -O raw live.qcow2 expected.raw
 cmp -s old.raw expected.raw || complain 'second snapshot: content differs'

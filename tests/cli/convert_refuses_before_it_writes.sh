@@ -64,6 +64,7 @@ refused 'target-is-zero' --target-is-zero -O qcow2 top.qcow2 other.raw
 refused 'smaller' -n -f qcow2 -O raw top.qcow2 other.raw
 refused 'snapshot' -l none -O qcow2 top.qcow2 other.raw
 refused 'snapshot' -l snapshot.color=blue -O qcow2 top.qcow2 other.raw
+refused "snapshot with id 'x'" -l snapshot.id=x -O qcow2 top.qcow2 other.raw
 refused 'snapshot' -l first -f raw -O qcow2 disk.raw other.raw
 refused 'multiple of 512' -S 100 -O qcow2 top.qcow2 other.raw
 refused 'multiple of 512' -S 3G -O qcow2 top.qcow2 other.raw

@@ -22,6 +22,9 @@ make overlay -b plain -F qcow2
 make sub/relative -b ../version2 -F qcow2
 make unsafe -u -b missing -F raw 1M
 make 'unsafe, odd "name"' -u -b "$(printf 'tab\there')" -F raw 1M
+make unsafe_protocol -u -b nbd:host:1 -F raw 1M
+make unsafe_file -u -b file:other -F raw 1M
+make "it's" 1M
 make aes --object secret,id=s,data=abc -o encrypt.format=aes,encrypt.key-secret=s 1M
 make snapshots 1M
 qemu-io -c 'write 0 300k' snapshots > /dev/null
@@ -63,6 +66,8 @@ for name in files:
     if any(ord(c) < 32 for line in ours for c in line):
         failures += 1
         print(f"{name}: control characters in the text")
+    # Byre adds to the line of such a name that it is never followed.
+    ours = [line.removesuffix(" (not a plain file name: never followed)") for line in ours]
     if "\t" not in "".join(theirs) and ours[: len(theirs)] != theirs:
         failures += 1
         print(f"{name}:\n  " + "\n  ".join(f"{a!r} | {b!r}" for a, b in zip(theirs, ours) if a != b))

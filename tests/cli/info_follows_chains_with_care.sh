@@ -22,6 +22,7 @@ chain=$("$BYRE" info --backing-chain images/top)
 grep -qF '    images/top: qcow2, 1 MiB' <<< "$chain"
 grep -qF '    `- images/middle: qcow2, 1 MiB' <<< "$chain"
 grep -qF '       `- images/base: qcow2, 1 MiB' <<< "$chain"
+grep -qE '^    images/top: qcow2, .* on disk, 0.00% allocated$' <<< "$chain"
 "$BYRE" info --backing-chain --backing-dir images images/top > /dev/null
 
 # Two images that name each other.

@@ -37,6 +37,9 @@ same -O qcow2 -l saved image
 qemu-img create -q -f qcow2 -b image -F qcow2 overlay 128M
 qemu-io -c 'write 100M 1M' overlay > /dev/null
 same -O qcow2 overlay
+# On a backing file a copy may need every cluster, an empty disk needs none.
+same -O qcow2 -o backing_file=image,backing_fmt=qcow2 --size 128M
+same -O qcow2 -o backing_file=image,backing_fmt=qcow2 overlay
 
 # JSON holds the same numbers.
 json=$("$BYRE" measure --output=json -O qcow2 --size 1G | tr -d ' \n')

@@ -103,14 +103,17 @@ struct BackingPolicy {
   std::optional<std::string> format;  // for the top's backing file where the image records none (-F)
 };
 
+enum class SnapshotKey { id_or_name, id, name };
+
 struct OpenOptions {
   std::optional<std::string> format;  // "qcow2" or "raw"; none: probed, which is refused for a raw file to be written
   bool writable = false;
   bool force_share = false;  // skip locks; read-only
   CacheMode cache = CacheMode::writeback;
-  bool discard = true;                  // give host space of freed clusters back
-  std::uint64_t cache_size_bytes = 0;   // metadata cache; 0: enough for the whole image, at most 32 MiB
-  std::optional<std::string> snapshot;  // id or name: read this internal snapshot; read-only
+  bool discard = true;                                 // give host space of freed clusters back
+  std::uint64_t cache_size_bytes = 0;                  // metadata cache; 0: enough for the whole image, at most 32 MiB
+  std::optional<std::string> snapshot;                 // read this internal snapshot; read-only
+  SnapshotKey snapshot_key = SnapshotKey::id_or_name;  // what `snapshot` is; an id goes before a name
   BackingPolicy backing;
   LogSink log;
 };
