@@ -88,6 +88,7 @@ Result<void> Conversion::check_separate() {
 Task<Result<void>> Conversion::create_target() {
   CreateOptions create = options_.target;
   create.size_bytes = copy_size_bytes(sources());
+  create.durable = options_.target_cache != CacheMode::unsafe;
   co_return co_await create_image(target_path_, std::move(create));
 }
 

@@ -6,6 +6,7 @@
 #include "byre/ops/copy.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "base/math.h"
@@ -30,11 +31,30 @@ using ops::ImageSequence;
 
 constexpr std::uint64_t raw_unit_bytes = 4096;
 constexpr std::uint64_t sector_bytes = 512;
+constexpr std::uint64_t smallest_window_bytes = 512 << 10;
+constexpr std::uint64_t largest_window_bytes = 2 << 20;  // no cluster is larger
 
 std::uint64_t unit_bytes_for(Disk& target, const CopyOptions& options) {
   if (target.cluster_size_bytes() != 0) return target.cluster_size_bytes();
   const bool fine = options.sparse_bytes != 0 && options.sparse_bytes < raw_unit_bytes;
   return fine ? sector_bytes : raw_unit_bytes;
+}
+
+std::uint64_t largest_cluster_bytes(Disk* disk) {
+  std::uint64_t largest = 0;
+  for (; disk != nullptr; disk = disk->backing()) largest = std::max(largest, disk->cluster_size_bytes());
+  return largest;
+}
+
+// Small enough that what was read is still in the processor's cache when it is written; large enough for any one
+// cluster, so that no compressed one is unpacked twice, and for the runs of zeros that are looked for. The compressor
+// works on all processors: it gets more at a time.
+std::uint64_t window_bytes_for(const std::vector<Disk*>& sources, std::uint64_t unit_bytes,
+                               const CopyOptions& options) {
+  if (options.compress) return largest_window_bytes;
+  std::uint64_t wanted = std::max(unit_bytes, options.sparse_bytes);
+  for (Disk* disk : sources) wanted = std::max(wanted, largest_cluster_bytes(disk));
+  return std::clamp(std::bit_ceil(wanted), smallest_window_bytes, largest_window_bytes);
 }
 
 class Copier {
@@ -57,10 +77,11 @@ class Copier {
   CopyOptions options_;
   Disk& target_;
   std::uint64_t unit_bytes_;
+  std::uint64_t window_bytes_;
+  BufferPool buffers_;
   ImageSequence source_images_;
   ImageSequence target_image_;
   CopyPlan plan_;
-  BufferPool buffers_{CopyPlan::window_bytes};
   Turnstile turnstile_;
   TaskGroup group_;
   std::uint64_t in_flight_bytes_ = 0;
@@ -70,6 +91,8 @@ Copier::Copier(const std::vector<Disk*>& sources, Disk& target, CopyOptions opti
     : options_(std::move(options)),
       target_(target),
       unit_bytes_(unit_bytes_for(target, options_)),
+      window_bytes_(window_bytes_for(sources, unit_bytes_, options_)),
+      buffers_(window_bytes_),
       source_images_(sources),
       target_image_({&target}),
       plan_(source_images_, target_image_, plan_rules()) {}
@@ -78,6 +101,7 @@ CopyPlanRules Copier::plan_rules() const {
   CopyPlanRules rules;
   rules.total_bytes = std::min(source_images_.size_bytes(), target_.size_bytes());
   rules.unit_bytes = unit_bytes_;
+  rules.window_bytes = window_bytes_;
   rules.target_content = options_.target_content;
   rules.detect_zeros = options_.sparse_bytes != 0;
   return rules;

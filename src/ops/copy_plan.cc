@@ -59,7 +59,7 @@ Task<Result<CopyPlan::Stretch>> CopyPlan::stretch_at(std::uint64_t offset_bytes)
 
 // Pieces from at_ to the end of the window at most, or to a stretch that is worth a jump.
 Task<Result<CopyWindow>> CopyPlan::gather() {
-  const std::uint64_t end = std::min(round_down(at_, window_bytes) + window_bytes, rules_.total_bytes);
+  const std::uint64_t end = std::min(round_down(at_, rules_.window_bytes) + rules_.window_bytes, rules_.total_bytes);
   CopyWindow window;
   window.offset_bytes = at_;
   while (at_ < end) {

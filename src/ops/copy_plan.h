@@ -28,15 +28,14 @@ struct CopyWindow {
 
 struct CopyPlanRules {
   std::uint64_t total_bytes = 0;
-  std::uint64_t unit_bytes = 4096;  // power of two, at most window_bytes: windows begin at multiples of it
+  std::uint64_t unit_bytes = 4096;       // power of two
+  std::uint64_t window_bytes = 2 << 20;  // multiple of the unit: windows end at multiples of it at the latest
   TargetContent target_content = TargetContent::zeros;
   bool detect_zeros = true;  // false: zeros of the source are data
 };
 
 class CopyPlan {
  public:
-  static constexpr std::uint64_t window_bytes = 2 << 20;
-
   // `target` is asked for its status if it is compared.
   CopyPlan(ImageSequence& source, ImageSequence& target, CopyPlanRules rules);
 

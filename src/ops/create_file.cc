@@ -103,6 +103,7 @@ Task<Result<void>> create_image(std::string path, CreateOptions options) {
   FileOptions file_options;
   file_options.writable = true;
   file_options.create = true;
+  if (!options.durable) file_options.cache = CacheMode::unsafe;
   BYRE_CO_TRY(std::unique_ptr<Storage> storage, open_file(path, file_options));
   Result<void> made = co_await fill_storage(*storage, kind, options);
   if (made || kind == PathKind::other) co_return made;

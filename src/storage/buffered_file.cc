@@ -17,7 +17,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 
 #include "storage/checks.h"
 #include "storage/host_file.h"
@@ -26,8 +25,6 @@ namespace byre {
 namespace {
 
 constexpr std::uint64_t small_write_bytes = 64 * 1024;
-constexpr std::chrono::microseconds slow_write(2000);
-constexpr unsigned handed_over_after_slow_write = 32;
 
 }  // namespace
 
@@ -54,17 +51,14 @@ Task<Result<std::size_t>> BufferedFile::read(std::uint64_t offset_bytes, Bytes t
 
 bool BufferedFile::write_at_once(std::uint64_t length_bytes) {
   if (length_bytes > small_write_bytes || durable_at_once()) return false;
-  if (writes_to_hand_over_ == 0) return true;
-  --writes_to_hand_over_;
-  return false;
+  return writing_.at_once();
 }
 
 // Returns the bytes written, 0 on any failure: the rest is then tried again the other way, which reports it.
 std::int64_t BufferedFile::write_cached(std::uint64_t offset_bytes, TransferVectors& from) {
-  const auto begin = std::chrono::steady_clock::now();
   const auto offset = static_cast<off_t>(offset_bytes);
-  const ssize_t returned = ::pwritev(fd(), from.data(), static_cast<int>(from.count()), offset);
-  if (std::chrono::steady_clock::now() - begin > slow_write) writes_to_hand_over_ = handed_over_after_slow_write;
+  const ssize_t returned =
+      writing_.measure([&] { return ::pwritev(fd(), from.data(), static_cast<int>(from.count()), offset); });
   return std::max<std::int64_t>(returned, 0);
 }
 

@@ -54,6 +54,9 @@ class HostCall {
 
   bool found_data() const { return found_data_; }
 
+  // Makes the call here and now instead, and returns the same.
+  std::int64_t perform();
+
   bool await_ready() const noexcept { return false; }
   void await_suspend(std::coroutine_handle<> waiter);
   std::int64_t await_resume() const noexcept { return uring_ ? request_.result : result_; }
@@ -61,7 +64,6 @@ class HostCall {
  private:
   HostCall(Kind kind, int fd, std::uint64_t offset_bytes) : kind_(kind), fd_(fd), offset_bytes_(offset_bytes) {}
   bool start_on_ring(UringPoller& poller);
-  std::int64_t perform();
   std::int64_t perform_find_extent();
 
   Kind kind_;

@@ -141,6 +141,7 @@ Task<std::int64_t> HostFile::fallocate(int mode, std::uint64_t offset_bytes, std
     HostCall call = HostCall::allocate(fd(), mode, offset_bytes, length_bytes);
     returned = co_await call;
   } while (try_again(returned));
+  data_end_bytes_ = 0;
   co_return returned;
 }
 
@@ -262,6 +263,7 @@ Task<Result<void>> HostFile::truncate(std::uint64_t size_bytes) {
     HostCall call = HostCall::truncate(fd(), size_bytes);
     returned = co_await call;
   } while (try_again(returned));
+  data_end_bytes_ = 0;
   if (returned < 0) {
     refresh_size();
     co_return std::unexpected(failure(returned, "truncation", size_bytes, 0));
@@ -285,17 +287,38 @@ Task<Result<void>> HostFile::resize(std::uint64_t size_bytes) {
   co_return co_await sync_if_durable_at_once();
 }
 
+// In the loop's thread: the call takes microseconds, a thread and back takes tens of them.
+Task<std::int64_t> HostFile::find_extent(std::uint64_t offset_bytes, bool& is_data) {
+  HostCall call = HostCall::find_extent(fd(), offset_bytes);
+  std::int64_t end = 0;
+  if (finding_.at_once()) {
+    end = finding_.measure([&call] { return call.perform(); });
+  } else {
+    end = co_await call;
+  }
+  is_data = call.found_data();
+  co_return end;
+}
+
+// The stretch of data found last is remembered: an image asks for one cluster after the other, and for each the system
+// would look for the end of the stretch anew, which in a file without holes is the end of the file.
 Task<Result<StorageExtent>> HostFile::extent_at(std::uint64_t offset_bytes) {
   BYRE_CO_CHECK(check_extent_offset(*this, offset_bytes));
   StorageExtent extent{size_bytes_ - offset_bytes, true};
   if (device()) co_return extent;
-  HostCall call = HostCall::find_extent(fd(), offset_bytes);
-  const std::int64_t end = co_await call;
-  if (end <= 0) co_return extent;  // the file system does not say
-  extent.data = call.found_data();
+  if (offset_bytes >= data_begin_bytes_ && offset_bytes < data_end_bytes_) {
+    extent.length_bytes = std::min(extent.length_bytes, data_end_bytes_ - offset_bytes);
+    co_return extent;
+  }
+  const std::int64_t end = co_await find_extent(offset_bytes, extent.data);
+  if (end <= 0) co_return StorageExtent{extent.length_bytes, true};                  // the file system does not say
   if (offset_bytes < size_bytes_) extent.length_bytes = size_bytes_ - offset_bytes;  // it may have changed
   const std::uint64_t found_bytes = static_cast<std::uint64_t>(end) - offset_bytes;
   extent.length_bytes = std::min(extent.length_bytes, found_bytes);
+  if (extent.data) {
+    data_begin_bytes_ = offset_bytes;
+    data_end_bytes_ = offset_bytes + extent.length_bytes;
+  }
   co_return extent;
 }
 

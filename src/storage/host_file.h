@@ -1,6 +1,7 @@
 // What files and block devices of the host have in common; reading and writing come from the subclasses.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,31 @@ struct OpenedFile {
   bool device = false;
   std::uint64_t size_bytes = 0;
   StorageIdentity identity;
+};
+
+// Whether a kind of system call is made in the loop's thread. One that took long is a sign of more: the next few are
+// handed over to the ring or a thread, so that the loop is held up rarely.
+class Promptness {
+ public:
+  // Asked once for each call. Few are handed over since a busy processor looks like a slow call.
+  bool at_once() {
+    if (to_hand_over_ == 0) return true;
+    --to_hand_over_;
+    return false;
+  }
+
+  template <class Call>
+  auto measure(Call call) {
+    const auto begin = std::chrono::steady_clock::now();
+    const auto result = call();
+    if (std::chrono::steady_clock::now() - begin > slow) to_hand_over_ = handed_over_after_slow;
+    return result;
+  }
+
+ private:
+  static constexpr std::chrono::microseconds slow{2000};
+  static constexpr unsigned handed_over_after_slow = 32;
+  unsigned to_hand_over_ = 0;
 };
 
 class HostFile : public Storage {
@@ -93,6 +119,7 @@ class HostFile : public Storage {
   Task<Result<void>> truncate(std::uint64_t size_bytes);
 
  private:
+  Task<std::int64_t> find_extent(std::uint64_t offset_bytes, bool& is_data);
   Task<std::int64_t> fallocate(int mode, std::uint64_t offset_bytes, std::uint64_t length_bytes);
   Task<Result<void>> allocate_by_writing(std::uint64_t offset_bytes, std::uint64_t end_bytes);
   void refresh_size();
@@ -101,6 +128,9 @@ class HostFile : public Storage {
   std::uint64_t size_bytes_;
   std::uint64_t growing_end_bytes_ = 0;  // of the calls under way that may extend the file
   std::size_t growing_ = 0;
+  Promptness finding_;
+  std::uint64_t data_begin_bytes_ = 0;  // the stretch of data found last
+  std::uint64_t data_end_bytes_ = 0;
   int sync_errno_ = 0;  // of the first flush that failed
   bool can_punch_ = true;
   bool can_zero_ = true;
@@ -119,7 +149,7 @@ class BufferedFile final : public HostFile {
   std::int64_t write_cached(std::uint64_t offset_bytes, TransferVectors& from);
 
   bool can_read_without_waiting_ = true;
-  unsigned writes_to_hand_over_ = 0;  // after one that took long in the loop's thread
+  Promptness writing_;
 };
 
 // What direct I/O asks of a request. Powers of two, at most 4096.

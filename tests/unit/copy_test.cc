@@ -43,6 +43,19 @@ TEST_F(Copy, ReadsNothingThatTheStatusCallsZero) {
   EXPECT_EQ(only(target, Kind::write), (std::vector<FakeRequest>{{Kind::write, 10 * MiB, cluster}}));
 }
 
+TEST_F(Copy, ReadsInPiecesThatStayInTheProcessorsCacheButNoClusterTwice) {
+  for (const auto& [cluster_bytes, piece_bytes] : {std::pair{cluster, 512 * KiB}, std::pair{2 * MiB, 2 * MiB}}) {
+    FakeDisk source(8 * MiB, cluster_bytes);
+    source.fill(0, 8 * MiB, 'a');
+    FakeDisk target(8 * MiB);
+    ASSERT_TRUE(copy({&source}, target));
+    EXPECT_EQ(target.content, source.content);
+    const auto reads = only(source, Kind::read);
+    EXPECT_EQ(reads.size(), 8 * MiB / piece_bytes);
+    EXPECT_TRUE(std::ranges::all_of(reads, [size = piece_bytes](const auto& r) { return r.length_bytes == size; }));
+  }
+}
+
 TEST_F(Copy, LeavesStoredZerosOutOfTheTarget) {
   FakeDisk source(4 * MiB);
   source.fill(0, 4 * MiB, 0);
@@ -99,7 +112,7 @@ TEST_F(Copy, LeavesWhatLiesBehindTheSourceAlone) {
 
 TEST_F(Copy, WritesOnlyClustersThatDifferFromAComparedTarget) {
   FakeDisk source(8 * MiB);
-  source.fill(0, 4 * MiB, 'a');
+  source.fill(0, 7 * MiB / 2, 'a');
   source.fill(2 * MiB + 5, 1, 'b');
   FakeDisk target(8 * MiB, cluster);
   target.fill(0, 3 * MiB, 'a');
@@ -109,7 +122,7 @@ TEST_F(Copy, WritesOnlyClustersThatDifferFromAComparedTarget) {
   ASSERT_TRUE(copy({&source}, target, options));
   EXPECT_EQ(target.content, source.content);
   EXPECT_EQ(only(target, Kind::write),
-            (std::vector<FakeRequest>{{Kind::write, 2 * MiB, cluster}, {Kind::write, 3 * MiB, MiB}}));
+            (std::vector<FakeRequest>{{Kind::write, 2 * MiB, cluster}, {Kind::write, 3 * MiB, 512 * KiB}}));
   EXPECT_EQ(only(target, Kind::zero), (std::vector<FakeRequest>{{Kind::zero, 5 * MiB, cluster}}));
 }
 

@@ -315,6 +315,21 @@ TEST_F(FileTest, PunchAndZeroGiveSpaceBackOnlyIfAllowed) {
 }
 
 // The file size limit of the process stands for a full disk: EFBIG and ENOSPC take the same way.
+TEST_F(FileTest, RemembersAStretchOfDataOnlyUntilItChanges) {
+  auto storage = *open_file(path_, writing());
+  const std::vector<std::byte> data(1 << 20, std::byte{7});
+  ASSERT_TRUE(loop_->run(write_bytes(*storage, 0, data)));
+  EXPECT_EQ(loop_->run(storage->extent_at(0))->length_bytes, data.size());
+  EXPECT_EQ(loop_->run(storage->extent_at(4096))->length_bytes, data.size() - 4096);
+  ASSERT_TRUE(loop_->run(storage->punch(1 << 19, 1 << 16)));
+  EXPECT_FALSE(loop_->run(storage->extent_at(1 << 19))->data);
+  EXPECT_EQ(loop_->run(storage->extent_at(0))->length_bytes, 1u << 19);
+  ASSERT_TRUE(loop_->run(storage->resize(4096)));
+  EXPECT_EQ(loop_->run(storage->extent_at(0))->length_bytes, 4096u);
+  ASSERT_TRUE(loop_->run(storage->resize(1 << 20)));
+  EXPECT_FALSE(loop_->run(storage->extent_at(8192))->data);
+}
+
 TEST_F(FileTest, AWriteThatFindsNoSpaceIsAnErrorAndLeavesTheSizeAsItReallyIs) {
   auto storage = open_file(path_, writing());
   ASSERT_TRUE(storage);

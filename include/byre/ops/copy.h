@@ -21,7 +21,7 @@ enum class TargetContent {
 };
 
 struct CopyOptions {
-  unsigned parallel_requests = 8;     // requests of up to 2 MiB in flight, at least 1
+  unsigned parallel_requests = 8;     // requests of 512 KiB to 2 MiB in flight, at least 1
   std::uint64_t sparse_bytes = 4096;  // runs of zeros at least this long count as zeros; 0: all is stored as data
   bool compress = false;              // with write_compressed(), in the order of offsets
   bool out_of_order = false;          // writes need not start in the order of offsets

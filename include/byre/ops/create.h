@@ -29,6 +29,9 @@ struct CreateOptions {
   std::optional<std::string> backing_format;  // mandatory with backing_file
   bool open_backing = true;                   // false (-u): store the name unseen; then the size is mandatory
 
+  // False: create_image() does not wait until the image is durable; for one that is thrown away on a crash.
+  bool durable = true;
+
   // Hints for the host's file system, accepted for compatibility; without effect.
   bool nocow = false;
   std::optional<std::uint64_t> extent_size_hint_bytes;
