@@ -225,12 +225,16 @@ Outcome<std::uint64_t> Allocator::end_of_counts(std::uint64_t first, std::uint64
   return end;
 }
 
+// Whole ranges without a refcount block are one step: a sparse file of terabytes is nothing else (H-60). What is known
+// to be used stays, whatever its count (H-25).
 Outcome<HostOffset> Allocator::trim_end() {
-  while (cluster_of(host_end_) > 1) {
+  const std::uint64_t used_end = std::max({guard_.end(), life_.end(), std::uint64_t{1}});
+  while (cluster_of(host_end_) > used_end) {
     const std::uint64_t last = cluster_of(host_end_) - 1;
-    BYRE_TRY(const std::uint64_t count, refcounts_.get(last, host_end_));
-    if (count > 0 || guard_.at(last) || life_.state(last, 0) != ClusterState::free) break;
-    host_end_ = HostOffset(last << geometry_.cluster_bits);
+    BYRE_TRY(const Page* page, refcounts_.page_of(last, host_end_));
+    if (page && refcounts_.load(*page, last) > 0) break;
+    const std::uint64_t free_from = page ? last : round_down(last, refcounts_.counts_per_block());
+    host_end_ = HostOffset(std::max(free_from, used_end) << geometry_.cluster_bits);
   }
   return host_end_;
 }

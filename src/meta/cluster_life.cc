@@ -1,5 +1,7 @@
 #include "meta/cluster_life.h"
 
+#include <algorithm>
+
 #include "byre/base/assert.h"
 
 namespace byre::meta {
@@ -42,6 +44,12 @@ bool ClusterLife::unlink(std::uint64_t cluster) {
 std::uint64_t ClusterLife::going(std::uint64_t cluster) const {
   const auto found = tracked_.find(cluster);
   return found == tracked_.end() ? 0 : found->second.going;
+}
+
+std::uint64_t ClusterLife::end() const {
+  std::uint64_t end = 0;
+  for (const auto& [cluster, tracked] : tracked_) end = std::max(end, cluster + 1);
+  return end;
 }
 
 void ClusterLife::quiet(std::uint64_t cluster) {

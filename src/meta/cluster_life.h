@@ -32,6 +32,9 @@ class ClusterLife {
   void release(std::uint64_t cluster);                          // Quiet -> Free
   void drop_one(std::uint64_t cluster);                         // Unlinked -> Unlinked or Live: others remain
 
+  // Behind the last cluster on its way. Looks at all of them.
+  std::uint64_t end() const;
+
   // References of an Unlinked cluster that are going; 0 for any other.
   std::uint64_t going(std::uint64_t cluster) const;
 

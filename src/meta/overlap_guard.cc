@@ -4,6 +4,7 @@
 
 #include "meta/overlap_guard.h"
 
+#include <algorithm>
 #include <iterator>
 
 namespace byre::meta {
@@ -33,6 +34,12 @@ std::optional<MetadataKind> OverlapGuard::at(std::uint64_t cluster) const {
   }
   const auto found = single_.find(cluster);
   return found == single_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::uint64_t OverlapGuard::end() const {
+  std::uint64_t end = regions_.empty() ? 0 : regions_.rbegin()->first + regions_.rbegin()->second.count;
+  for (const auto& [cluster, kind] : single_) end = std::max(end, cluster + 1);
+  return end;
 }
 
 std::optional<MetadataKind> OverlapGuard::add(MetadataKind kind, std::uint64_t first_cluster, std::uint64_t count) {

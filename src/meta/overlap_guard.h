@@ -34,6 +34,9 @@ class OverlapGuard {
 
   std::optional<MetadataKind> at(std::uint64_t cluster) const;
 
+  // Behind the last cluster that holds metadata. Looks at everything.
+  std::uint64_t end() const;
+
  private:
   struct Region {
     std::uint64_t count;

@@ -25,7 +25,7 @@ WORKERS = 2
 # C0 but newline, DEL, and C1 in UTF-8: what a terminal may obey.
 CONTROL = re.compile(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]")
 CHANGES = ["write -P 0xdd 0 512", "write 2m 512", "write 0 4m", "write -z 64k 64k", "discard 0 64k",
-           "write -c 128k 4k", "flush", "read 0 4m"]
+           "write -c 128k 4k", "flush", "read 0 4m", "truncate 32m", "truncate 1m"]
 LOOKS = ["read 0 512", "read 2m 512", "read 0 4m", "map", "alloc 0 4m"]
 
 

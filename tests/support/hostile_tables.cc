@@ -248,7 +248,7 @@ void add_subclusters(Tables& tables) {
   add("subclusters in order", copied, 0xfffffffe'00000001, OnRead::works);
 }
 
-// Valid tables for a file of 8 TiB that is nearly all hole; one data cluster lies near its end.
+// Valid tables for files that are nearly all hole. In one, a data cluster lies near the end of 8 TiB.
 void add_sparse(Tables& tables) {
   constexpr std::uint64_t far = std::uint64_t{7} << 40;
   FreshImageOptions options;
@@ -261,6 +261,8 @@ void add_sparse(Tables& tables) {
   image.set_l2(1, far | copied);
   tables.add(60, "file of 8 TiB", accepted, std::move(image)).file_size_bytes = std::uint64_t{8} << 40;
   tables.last().write_bytes = 2 * options.geometry.cluster_size_bytes();
+  // Nothing but hole behind the sample, in the smallest clusters: 2^31 of them.
+  tables.add(60, "sample in a file of 1 TiB", accepted, sample_image(3, 9)).file_size_bytes = std::uint64_t{1} << 40;
 }
 
 }  // namespace
