@@ -52,7 +52,8 @@ Result<CreateOptions> read_options(const Arguments& arguments, ops::OptionList l
 Task<Result<int>> create(Arguments arguments, CreateOptions options) {
   BYRE_CO_TRY(CreateOptions ready, co_await prepare_create(arguments.file, std::move(options)));
   if (!arguments.quiet) print(formatting_line(arguments.file, ready) + "\n");
-  BYRE_CO_CHECK(co_await create_image(arguments.file, std::move(ready)));
+  const std::string path = arguments.file;
+  BYRE_CO_TRY(const std::unique_ptr<Storage> made, co_await create_image(path, std::move(ready), CacheMode::writeback));
   co_return exit_success;
 }
 

@@ -33,8 +33,9 @@ class Conversion {
   Task<Result<void>> run_with_sources();
   Task<Result<void>> open_sources();
   Result<void> check_separate();
-  Task<Result<void>> create_target();
-  Task<Result<std::unique_ptr<Disk>>> open_target();
+  Task<Result<std::unique_ptr<Storage>>> create_target();
+  Task<Result<std::unique_ptr<Disk>>> open_target(std::unique_ptr<Storage> created);
+  Task<Result<void>> fill_target(std::unique_ptr<Storage> created);
   TargetContent content_of(Disk& target) const;
   Task<Result<void>> fill(Disk& target);
   Task<std::string> discard_target();
@@ -45,6 +46,7 @@ class Conversion {
   ConvertOptions options_;
   Disks sources_;
   bool target_existed_ = false;
+  StorageIdentity made_;  // what this run has created
 };
 
 Error with_remark(const Error& error, std::string_view remark) {
@@ -85,14 +87,14 @@ Result<void> Conversion::check_separate() {
   return {};
 }
 
-Task<Result<void>> Conversion::create_target() {
+Task<Result<std::unique_ptr<Storage>>> Conversion::create_target() {
   CreateOptions create = options_.target;
   create.size_bytes = copy_size_bytes(sources());
-  create.durable = options_.target_cache != CacheMode::unsafe;
-  co_return co_await create_image(target_path_, std::move(create));
+  co_return co_await create_image(target_path_, std::move(create), options_.target_cache);
 }
 
-Task<Result<std::unique_ptr<Disk>>> Conversion::open_target() {
+// What was created is never looked up by its name again; an existing target (`created` is null) is opened by it.
+Task<Result<std::unique_ptr<Disk>>> Conversion::open_target(std::unique_ptr<Storage> created) {
   OpenOptions options;
   options.format = options_.target.format;
   options.writable = true;
@@ -100,6 +102,7 @@ Task<Result<std::unique_ptr<Disk>>> Conversion::open_target() {
   options.backing = options_.source.backing;
   options.backing.format = options_.target.backing_format;
   options.log = options_.source.log;
+  if (created) co_return co_await open_disk(std::move(created), std::move(options));
   co_return co_await open_disk(target_path_, std::move(options));
 }
 
@@ -127,12 +130,18 @@ Task<Result<void>> Conversion::fill(Disk& target) {
   co_return copied ? closed : copied;
 }
 
-// What is there now was made by this run. Returns what became of it.
+Task<Result<void>> Conversion::fill_target(std::unique_ptr<Storage> created) {
+  BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(std::move(created)));
+  co_return co_await fill(*target);
+}
+
+// Removes what this run has made, unless something else has the name by now. Returns what became of it.
 Task<std::string> Conversion::discard_target() {
   FileOptions writable;
   writable.writable = true;
   auto storage = open_file(target_path_, writable);
-  if (!storage || (*storage)->identity().inode == 0) co_return "the target is incomplete";
+  const bool ours = storage && (*storage)->identity() == made_;
+  if (!ours || made_.inode == 0) co_return "the target is incomplete";
   if (!target_existed_) {
     if (::unlink(target_path_.c_str()) == 0) co_return "the unfinished target was removed";
     co_return "the target is incomplete";
@@ -143,16 +152,12 @@ Task<std::string> Conversion::discard_target() {
 
 Task<Result<void>> Conversion::run_with_sources() {
   BYRE_CO_CHECK(check_separate());
-  if (options_.create) BYRE_CO_CHECK(co_await create_target());
-  Result<void> done;
-  {
-    Result<std::unique_ptr<Disk>> target = co_await open_target();
-    if (target) {
-      done = co_await fill(**target);
-    } else {
-      done = std::unexpected(std::move(target).error());
-    }
+  std::unique_ptr<Storage> created;
+  if (options_.create) {
+    BYRE_CO_TRY(created, co_await create_target());
+    made_ = created->identity();
   }
+  Result<void> done = co_await fill_target(std::move(created));
   if (done) co_return done;
   Error error = std::move(done).error();
   if (options_.create) {

@@ -97,22 +97,19 @@ Task<Result<CreateOptions>> prepare_create(std::string path, CreateOptions optio
   co_return options;
 }
 
-Task<Result<void>> create_image(std::string path, CreateOptions options) {
+Task<Result<std::unique_ptr<Storage>>> create_image(std::string path, CreateOptions options, CacheMode cache) {
   BYRE_CO_TRY(options, co_await prepare_create(path, options));
   const PathKind kind = kind_of(path);
   FileOptions file_options;
   file_options.writable = true;
   file_options.create = true;
-  if (!options.durable) file_options.cache = CacheMode::unsafe;
+  file_options.cache = cache;
   BYRE_CO_TRY(std::unique_ptr<Storage> storage, open_file(path, file_options));
   Result<void> made = co_await fill_storage(*storage, kind, options);
-  if (made || kind == PathKind::other) co_return made;
-  if (kind == PathKind::missing) {
-    ::unlink(path.c_str());
-  } else {
-    (void)co_await storage->resize(0);
-  }
-  co_return made;
+  if (made) co_return std::move(storage);
+  if (kind == PathKind::missing) ::unlink(path.c_str());
+  if (kind == PathKind::regular) (void)co_await storage->resize(0);
+  co_return std::unexpected(std::move(made).error());
 }
 
 }  // namespace byre

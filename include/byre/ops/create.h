@@ -29,9 +29,6 @@ struct CreateOptions {
   std::optional<std::string> backing_format;  // mandatory with backing_file
   bool open_backing = true;                   // false (-u): store the name unseen; then the size is mandatory
 
-  // False: create_image() does not wait until the image is durable; for one that is thrown away on a crash.
-  bool durable = true;
-
   // Hints for the host's file system, accepted for compatibility; without effect.
   bool nocow = false;
   std::optional<std::uint64_t> extent_size_hint_bytes;
@@ -46,9 +43,10 @@ Result<> check_create_options(const CreateOptions& options);
 // part of its own backing chain. Returns the options with the size filled in and rounded.
 Task<Result<CreateOptions>> prepare_create(std::string path, CreateOptions options);
 
-// Makes the image, after prepare_create(). An existing file is overwritten once it is locked; a file in use is left
-// alone (locked). After a failure a new file is removed and an old one is left empty.
-Task<Result<void>> create_image(std::string path, CreateOptions options);
+// Makes the image, after prepare_create(), and returns what it was made in, open and locked. An existing file is
+// overwritten once it is locked; a file in use is left alone (locked). After a failure a new file is removed and an old
+// one is left empty. Durable on return, but for a cache mode that never waits.
+Task<Result<std::unique_ptr<Storage>>> create_image(std::string path, CreateOptions options, CacheMode cache);
 
 // Makes a qcow2 image in any storage; its former content is lost. The size is mandatory, the backing file is not looked
 // at. The header is written last, after everything it points to is durable: until the call succeeds the storage holds
