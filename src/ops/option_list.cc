@@ -9,19 +9,19 @@ namespace byre::ops {
 
 namespace {
 
-// Cuts the text up to the next single comma off, with ",," made one comma.
-std::string cut_item(std::string_view& text) {
+// Cuts the text up to the next single comma off, with ",," made one comma. Tells whether there was a single comma.
+std::pair<std::string, bool> cut_item(std::string_view& text) {
   std::string item;
   while (!text.empty()) {
     const char next = text.front();
     text.remove_prefix(1);
     if (next == ',') {
-      if (!text.starts_with(',')) return item;
+      if (!text.starts_with(',')) return {item, true};
       text.remove_prefix(1);
     }
     item += next;
   }
-  return item;
+  return {item, false};
 }
 
 template <class Options>
@@ -35,12 +35,11 @@ Result<> OptionList::add(std::string_view text) {
   if (text.empty()) return fail(ErrorCode::invalid_argument, "the list of options is empty: key=value,... is expected");
   const std::string_view list = text;
   while (!text.empty()) {
-    const std::string item = cut_item(text);
-    const bool ends_with_comma = text.empty() && list.ends_with(',') && !item.ends_with(',');
+    const auto [item, separated] = cut_item(text);
     const std::size_t equals = item.find('=');
     std::string key = item.substr(0, equals);
     if (key.empty()) return fail(ErrorCode::invalid_argument, "option '{}' has no name", escape_untrusted(item));
-    if (ends_with_comma) {
+    if (separated && text.empty()) {
       return fail(ErrorCode::invalid_argument, "nothing follows the last comma of the options '{}'",
                   escape_untrusted(list));
     }

@@ -39,6 +39,14 @@ TEST(OptionListTest, RefusesAnItemWithoutKey) {
   EXPECT_FALSE(list.add("a=1,=2").has_value());
 }
 
+TEST(OptionListTest, RefusesEmptyListsAndLastItems) {
+  OptionList list;
+  EXPECT_FALSE(list.add("").has_value());
+  EXPECT_FALSE(list.add("a=1,").has_value());
+  EXPECT_FALSE(list.add("a=,,,").has_value());
+  EXPECT_TRUE(list.add("a=,,").has_value());
+}
+
 TEST(OptionListTest, TakesAbsentOptionsAsNothing) {
   OptionList list;
   EXPECT_EQ(list.take("a"), std::nullopt);
@@ -52,6 +60,7 @@ TEST(OptionListTest, ParsesTypedValuesAndNamesTheBadOnes) {
   EXPECT_EQ(list.take_bool("no").value(), false);
   EXPECT_EQ(list.take_size("size").value(), 65536u);
   EXPECT_EQ(list.take_number("number").value(), 16u);
+  EXPECT_EQ(parse("number=0x10").take_number("number").value(), 16u);
 
   OptionList bad = parse("flag=maybe,size=1Q,number=16k");
   EXPECT_EQ(bad.take_bool("flag").error().message(), "flag=maybe: must be on or off");
