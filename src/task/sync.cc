@@ -107,13 +107,11 @@ void RangeLock::Guard::release() {
   if (lock_) std::exchange(lock_, nullptr)->release(entry_);
 }
 
-Task<void> Turnstile::wait_for(std::uint64_t ticket) {
-  while (now_ != ticket) co_await waiting_.wait();
-}
-
 void Turnstile::pass() {
-  ++now_;
-  waiting_.wake_all();
+  const auto next = waiting_.find(++now_);
+  if (next == waiting_.end()) return;
+  EventLoop::current().schedule(next->second);
+  waiting_.erase(next);
 }
 
 Task<void> TaskGroup::run(TaskGroup& group, Task<Result<void>> task) {

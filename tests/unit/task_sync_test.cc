@@ -74,6 +74,24 @@ TEST_F(Sync, SemaphoreLetsAsManyInAsItHasPermits) {
   EXPECT_EQ(log_, "abc");
 }
 
+Task<void> go_through(Turnstile& turnstile, std::uint64_t ticket, std::string& log, int turns) {
+  for (int i = 0; i < turns; ++i) co_await yield_now();
+  co_await turnstile.wait_for(ticket);
+  log += static_cast<char>('a' + ticket);
+  turnstile.pass();
+}
+
+TEST_F(Sync, TurnstileKeepsTheOrderOfTicketsWhoeverComesFirst) {
+  Turnstile turnstile;
+  for (std::uint64_t expected = 0; expected < 4; ++expected) EXPECT_EQ(turnstile.take(), expected);
+  loop_.spawn(go_through(turnstile, 3, log_, 0));
+  loop_.spawn(go_through(turnstile, 1, log_, 1));
+  loop_.spawn(go_through(turnstile, 0, log_, 5));
+  loop_.spawn(go_through(turnstile, 2, log_, 9));
+  loop_.run_spawned();
+  EXPECT_EQ(log_, "abcd");
+}
+
 Task<void> pass_shared(Gate& gate, std::string& log, char mark, int turns) {
   auto pass = co_await gate.enter();
   log += mark;

@@ -5,6 +5,7 @@
 #include <coroutine>
 #include <cstdint>
 #include <list>
+#include <map>
 #include <utility>
 
 #include "byre/base/assert.h"
@@ -135,19 +136,33 @@ class RangeLock {
   std::list<Held> spare_;  // nodes for the next ones
 };
 
-// Lets coroutines through one after the other in the order of their tickets 0, 1, 2, ... Every ticket has to come.
+// Lets coroutines through one after the other in the order of their tickets 0, 1, 2, ... Every ticket has to come,
+// once.
 class Turnstile {
  public:
+  class Awaiter {
+   public:
+    Awaiter(Turnstile& turnstile, std::uint64_t ticket) : turnstile_(turnstile), ticket_(ticket) {}
+    bool await_ready() const noexcept { return turnstile_.now_ == ticket_; }
+    void await_suspend(std::coroutine_handle<> self) { turnstile_.waiting_.emplace(ticket_, self); }
+    void await_resume() const noexcept {}
+
+   private:
+    Turnstile& turnstile_;
+    std::uint64_t ticket_;
+  };
+  ~Turnstile() { BYRE_ASSERT(waiting_.empty()); }
+
   // The next ticket, where the order of the calls is the order wanted.
   std::uint64_t take() { return next_++; }
-  Task<void> wait_for(std::uint64_t ticket);
+  Awaiter wait_for(std::uint64_t ticket) { return Awaiter(*this, ticket); }
   // Lets the next ticket through.
   void pass();
 
  private:
   std::uint64_t next_ = 0;
   std::uint64_t now_ = 0;
-  WaitQueue waiting_;
+  std::map<std::uint64_t, std::coroutine_handle<>> waiting_;
 };
 
 // Runs tasks side by side, waits for all, keeps the first error. Must be joined before it is destroyed.
