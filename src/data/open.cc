@@ -156,7 +156,8 @@ Task<Opened> open_backing(const Storage& image, const format::Header& header, co
   below.format = header.backing_format ? header.backing_format : options.backing.format;
   if (!below.format) {
     co_return fail(ErrorCode::refused,
-                   "the image does not record the format of its backing file '{}', and it is not guessed: name it (-F)",
+                   "the image does not record the format of its backing file '{}', and it is not guessed: name it with "
+                   "--backing-format",
                    escape_untrusted(header.backing_name));
   }
   if (chain.layers.size() > options.backing.max_depth) {

@@ -43,3 +43,15 @@ mkfifo pipe
 "$BYRE" create -q -f qcow2 -u -b pipe -F raw to_pipe 1M
 must_fail 'pipe' "$BYRE" info --backing-chain to_pipe
 [[ $("$BYRE" info --backing-chain --no-backing to_pipe --output=json | grep -c '"filename"') == 1 ]]
+"$BYRE" create -q -f qcow2 -b images/base -F qcow2 formatless
+# The extension that records the format becomes one that nobody knows.
+LC_ALL=C sed -i 's/\xe2\x79[*]\xca/\x12\x34\x56\x78/' formatless
+before=$(sha256sum < formatless)
+for command in "info --backing-chain formatless" "map formatless" "convert formatless copy" "measure formatless" \
+  "compare formatless images/base" "io -c length formatless"; do
+  # shellcheck disable=SC2086
+  must_fail '--backing-format' "$BYRE" $command
+  # shellcheck disable=SC2086
+  "$BYRE" $command --backing-format qcow2 > /dev/null
+done
+[[ $(sha256sum < formatless) == "$before" ]]

@@ -100,7 +100,7 @@ struct BackingPolicy {
                                       // or read above it; ranges that it lacks are an error (refused)
   std::optional<std::string> below;   // only files below this directory, after resolving every link
   unsigned max_depth = 200;           // layers below the top
-  std::optional<std::string> format;  // for the top's backing file where the image records none (-F)
+  std::optional<std::string> format;  // for the top's backing file where the image records none
 };
 
 enum class SnapshotKey { id_or_name, id, name };
