@@ -19,7 +19,9 @@ struct Case {
 
 Measurement measure(std::uint64_t size_bytes, const char* text, const char* format = "qcow2") {
   ops::OptionList list;
-  if (*text != 0) EXPECT_TRUE(list.add(text));
+  if (*text != 0) {
+    EXPECT_TRUE(list.add(text));
+  }
   const auto target = ops::parse_measure_options(format, list);
   EXPECT_TRUE(target.has_value());
   const auto result = measure_size(size_bytes, *target);
