@@ -162,11 +162,11 @@ Task<Result<void>> Conversion::run_with_sources() {
   Error error = std::move(done).error();
   if (options_.create) {
     const std::string fate = co_await discard_target();
-    co_return std::unexpected(with_remark(std::move(error), fate));
+    co_return std::unexpected(with_remark(error, fate));
   }
   // Wrong arguments were found before the first write.
   if (error.code() == ErrorCode::invalid_argument) co_return std::unexpected(std::move(error));
-  co_return std::unexpected(with_remark(std::move(error), "the target is incomplete"));
+  co_return std::unexpected(with_remark(error, "the target is incomplete"));
 }
 
 Task<Result<void>> Conversion::run() {
