@@ -239,7 +239,7 @@ Task<Result<void>> Copier::run() {
 std::uint64_t copy_size_bytes(const std::vector<Disk*>& sources) { return ImageSequence(sources).size_bytes(); }
 
 Task<Result<void>> copy_disks(std::vector<Disk*> sources, Disk& target, CopyOptions options) {
-  Copier copier(std::move(sources), target, std::move(options));
+  Copier copier(sources, target, std::move(options));
   co_return co_await copier.run();
 }
 
