@@ -7,7 +7,7 @@
 #include "byre/data/disk.h"
 #include "byre/storage/memory.h"
 #include "byre/task/pollers.h"
-#include "data/compression.h"
+#include "format/compression.h"
 #include "data/qcow2_disk.h"
 #include "format/entry.h"
 #include "support/fresh_image.h"
@@ -90,7 +90,7 @@ void compress_64k(benchmark::State& state) {
   const auto type = static_cast<format::CompressionType>(state.range(0));
   const auto cluster = text_like_cluster();
   std::vector<std::byte> payload(cluster.size() - 1);
-  for (auto _ : state) benchmark::DoNotOptimize(compress_cluster(type, cluster, payload));
+  for (auto _ : state) benchmark::DoNotOptimize(format::compress_cluster(type, cluster, payload));
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * 65536);
   state.SetLabel(state.range(0) == 0 ? "deflate" : "zstd");
 }
@@ -100,8 +100,8 @@ void decompress_64k(benchmark::State& state) {
   const auto type = static_cast<format::CompressionType>(state.range(0));
   auto cluster = text_like_cluster();
   std::vector<std::byte> payload(cluster.size() - 1);
-  payload.resize(compress_cluster(type, cluster, payload));
-  for (auto _ : state) benchmark::DoNotOptimize(decompress_cluster(type, payload, cluster));
+  payload.resize(format::compress_cluster(type, cluster, payload));
+  for (auto _ : state) benchmark::DoNotOptimize(format::decompress_cluster(type, payload, cluster));
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * 65536);
   state.SetLabel(state.range(0) == 0 ? "deflate" : "zstd");
 }

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "data/compression.h"
+#include "format/compression.h"
 #include "data/qcow2_disk.h"
 #include "data/range.h"
 
@@ -81,7 +81,7 @@ Task<Result<void>> Qcow2Disk::read_compressed(meta::MappedExtent extent, Bytes t
   Result<void> decoded;
   const format::CompressionType type = header_.compression_type;
   const ConstBytes input = payload.bytes();
-  co_await offload([&decoded, type, input, cluster] { decoded = decompress_cluster(type, input, cluster); });
+  co_await offload([&decoded, type, input, cluster] { decoded = format::decompress_cluster(type, input, cluster); });
   if (!decoded) {
     co_return std::unexpected(std::move(decoded).error().with_context(
         fmt::format("{}: guest offset {:#x}", escape_untrusted(storage_->name()), extent.guest.bytes)));

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-#include "data/compression.h"
+#include "format/compression.h"
 #include "data/qcow2_disk.h"
 #include "data/range.h"
 
@@ -220,7 +220,7 @@ Task<Result<void>> Qcow2Disk::write_compressed(std::uint64_t offset_bytes, Const
   std::size_t size = 0;
   const format::CompressionType type = header_.compression_type;
   const Bytes output = payload.bytes();
-  co_await offload([&size, type, whole, output] { size = compress_cluster(type, whole, output); });
+  co_await offload([&size, type, whole, output] { size = format::compress_cluster(type, whole, output); });
   co_await compressed_order_.wait_for(ticket);
   if (!prepared) {
     compressed_order_.pass();

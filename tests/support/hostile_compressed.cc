@@ -4,7 +4,7 @@
 #include <zstd.h>
 
 #include "base/math.h"
-#include "data/compression.h"
+#include "format/compression.h"
 #include "support/hostile_images.h"
 
 namespace byre::test {

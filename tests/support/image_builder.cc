@@ -6,7 +6,7 @@
 
 #include "base/math.h"
 #include "byre/base/assert.h"
-#include "data/compression.h"
+#include "format/compression.h"
 #include "format/refcount.h"
 
 namespace byre::test {
@@ -122,7 +122,7 @@ std::vector<std::byte> bytes_from(std::string_view text) {
 std::vector<std::byte> deflated_cluster(std::uint64_t size_bytes, std::byte fill) {
   const std::vector<std::byte> cluster(size_bytes, fill);
   std::vector<std::byte> payload(size_bytes);
-  payload.resize(compress_cluster(format::CompressionType::deflate, cluster, payload));
+  payload.resize(format::compress_cluster(format::CompressionType::deflate, cluster, payload));
   BYRE_ASSERT(!payload.empty());
   return payload;
 }

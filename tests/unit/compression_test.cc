@@ -1,4 +1,4 @@
-#include "data/compression.h"
+#include "format/compression.h"
 
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ std::vector<std::byte> text_cluster(std::uint64_t seed) {
 
 std::vector<std::byte> compressed(CompressionType type, const std::vector<std::byte>& cluster) {
   std::vector<std::byte> payload(cluster_bytes - 1);
-  payload.resize(compress_cluster(type, cluster, payload));
+  payload.resize(format::compress_cluster(type, cluster, payload));
   return payload;
 }
 
@@ -40,7 +40,7 @@ TEST_P(Compression, WhatWasCompressedReadsTheSame) {
     const auto payload = compressed(GetParam(), cluster);
     ASSERT_LT(payload.size(), cluster_bytes / 2);
     std::vector<std::byte> back(cluster_bytes);
-    ASSERT_TRUE(decompress_cluster(GetParam(), payload, back));
+    ASSERT_TRUE(format::decompress_cluster(GetParam(), payload, back));
     ASSERT_EQ(back, cluster);
   }
 }

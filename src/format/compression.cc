@@ -5,7 +5,7 @@
 // decoded again with zlib, which fills what it is given. A zstd frame that would produce more than a cluster is an
 // error.
 
-#include "data/compression.h"
+#include "format/compression.h"
 
 #include <libdeflate.h>
 #include <zlib.h>
@@ -19,7 +19,7 @@
 
 #include "base/text.h"
 
-namespace byre {
+namespace byre::format {
 namespace {
 
 constexpr int deflate_window_bits = 12;
@@ -123,12 +123,12 @@ Result<void> unzstd_cluster(ConstBytes payload, Bytes cluster) {
 
 }  // namespace
 
-std::size_t compress_cluster(format::CompressionType type, ConstBytes cluster, Bytes target) {
-  return type == format::CompressionType::zstd ? zstd_cluster(cluster, target) : deflate_cluster(cluster, target);
+std::size_t compress_cluster(CompressionType type, ConstBytes cluster, Bytes target) {
+  return type == CompressionType::zstd ? zstd_cluster(cluster, target) : deflate_cluster(cluster, target);
 }
 
-Result<void> decompress_cluster(format::CompressionType type, ConstBytes payload, Bytes cluster) {
-  return type == format::CompressionType::zstd ? unzstd_cluster(payload, cluster) : inflate_cluster(payload, cluster);
+Result<void> decompress_cluster(CompressionType type, ConstBytes payload, Bytes cluster) {
+  return type == CompressionType::zstd ? unzstd_cluster(payload, cluster) : inflate_cluster(payload, cluster);
 }
 
-}  // namespace byre
+}  // namespace byre::format
