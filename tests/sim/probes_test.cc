@@ -30,6 +30,11 @@ constexpr const char* rare_paths[] = {
     "data: another request has allocated the clusters meanwhile",
     "data: a flush waits for the one that runs",
     "data: the dirty limit starts a write-back",
+    "data: the dirty bit is set",
+    "data: links and data become durable in one sync",
+    "data: the file is extended ahead of what is used",
+    "data: a dirty image is repaired when it is opened",
+    "metadata: a cut with lazy refcounts takes them along",
 };
 
 void run_programs(SimulationOptions options, std::uint64_t first, std::uint64_t count) {
@@ -46,6 +51,8 @@ TEST(Probes, TheSimulatorReachesEveryRarePath) {
   options.workers = 4;
   options.crash_one_in = 1000;
   run_programs(options, 8'000'000, 400);
+  options.crash_one_in = 100;
+  run_programs(options, 8'300'000, 40);
   options.crowded = true;
   run_programs(options, 8'100'000, 20);
   options.crowded = false;

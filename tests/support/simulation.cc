@@ -17,6 +17,7 @@
 #include "byre/storage/memory.h"
 #include "byre/task/sync.h"
 #include "support/oracle.h"
+#include "support/recovery.h"
 #include "support/snapshot_image.h"
 #include "support/test_image.h"
 #include "support/verify.h"
@@ -313,7 +314,10 @@ class Simulation {
     }
     if (const auto wrong = oracle_->check_crashed(*content)) fail(where + ", " + oracle_->explain(*wrong, *content));
     check_snapshot(loop, crash_, where);
-    if (random_.one_in(32) && !verdict.dirty) go_on_after_crash(*content, where);
+    if (random_.one_in(32)) go_on_after_crash(*content, where);
+    if (!verdict.dirty || !random_.one_in(64)) return;
+    const std::string wrong = crash_during_repair(crash_, setup_, {*content, snapshot_content_}, random_.next());
+    if (!wrong.empty()) fail(where + ", " + wrong);
   }
 
   void check_snapshot(EventLoop& loop, const std::vector<std::byte>& image, const std::string& where) {
@@ -344,7 +348,8 @@ class Simulation {
     }
     if (auto closed = loop.run((*disk)->close()); !closed) fail(where + ": " + closed.error().message());
     const std::vector<std::byte> image = memory->content();
-    if (const Verdict verdict = verify(image); !verdict.sound()) fail(where + ", used again: " + verdict.text());
+    if (const Verdict verdict = verify(image); !verdict.sound() || verdict.dirty)
+      fail(where + ", used again: " + verdict.text());
     auto after = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), setup_, std::nullopt));
     if (!after || *after != content) fail(where + ": used again, it reads differently");
     check_snapshot(loop, image, where + ", used again");
