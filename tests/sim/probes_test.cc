@@ -57,9 +57,10 @@ TEST(Probes, TheSimulatorReachesEveryRarePath) {
   run_programs(options, 8'100'000, 20);
   options.crowded = false;
   options.operations = 12;
+  options.crash_one_in = 1000;
   for (std::uint64_t nth = 1; nth < 40; nth += 3) {
     options.fault = {.nth = nth, .only = {}, .errno_value = EIO};
-    run_programs(options, 8'200'000 + nth * 100, 20);
+    run_programs(options, 8'200'000 + nth * 100, 60);
   }
   for (const char* path : rare_paths) EXPECT_GT(Probe::passed(path), 0u) << path;
 }
