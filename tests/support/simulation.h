@@ -24,6 +24,7 @@ struct SimulationOptions {
   // Picks which of so many pending completions comes next. Empty: an order is drawn.
   std::function<std::size_t(std::size_t count)> choose;
   bool crowded = false;  // nearly all that the refcount table can count is taken, so that it must grow
+  bool lazy = false;     // lazy refcounts, and little that keeps a flush from taking one sync only
 };
 
 struct SimulationResult {
