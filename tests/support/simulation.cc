@@ -112,7 +112,9 @@ class Simulation {
     auto scheduler = std::make_unique<SimulatedScheduler>(options_.seed);
     SimulatedScheduler& schedule = *scheduler;
     SimulatedDiskOptions disk_options;
-    disk_options.sector_bytes = random_.one_in(4) && setup_.image.geometry.cluster_bits >= 12 ? 4096 : 512;
+    disk_options.sector_bytes = random_.one_in(4) ? 4096 : 512;
+    if (options_.sector_bytes != 0) disk_options.sector_bytes = options_.sector_bytes;
+    result_.sector_bytes = disk_options.sector_bytes;
     disk_options.flush_errors_stick = false;  // so that what follows a failed flush is put to the test too
     choose_order(schedule);
     EventLoop loop(std::move(scheduler));
