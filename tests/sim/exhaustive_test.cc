@@ -80,12 +80,12 @@ TEST(Exhaustive, EveryThirdProgramOfThreeRequestsIsSoundInEveryStateOfEveryMomen
 }
 
 // By image, so that several can run at once.
-class NightlyExhaustive : public testing::TestWithParam<SmallVariant> {};
+class NightlyExhaustive : public testing::TestWithParam<unsigned> {};
 
 TEST_P(NightlyExhaustive, ProgramsOfThreeRequestsAreSoundInEveryStateOfEveryMoment) {
   Total total;
-  for (SmallVariant variant : all_variants()) {
-    if (!variant.same_image(GetParam())) continue;
+  for (const SmallVariant& variant : all_variants()) {
+    if (!variant.same_image(small_variants()[GetParam()])) continue;
     run_programs(variant, 3, 0, 1, total);
     if (HasFatalFailure()) return;
   }
@@ -94,17 +94,11 @@ TEST_P(NightlyExhaustive, ProgramsOfThreeRequestsAreSoundInEveryStateOfEveryMome
 
 TEST_P(NightlyExhaustive, ProgramsOfFourRequestsAreSoundInEveryStateOfEveryMoment) {
   Total total;
-  run_programs(GetParam(), 4, 0, 1, total);
+  run_programs(small_variants()[GetParam()], 4, 0, 1, total);
   if (!HasFatalFailure()) report(total);
 }
 
-std::string variant_name(const testing::TestParamInfo<SmallVariant>& info) {
-  const SmallVariant& variant = info.param;
-  return "version" + std::to_string(variant.version) + (variant.backing ? "_backing" : "") +
-         (variant.used ? "_used" : "_empty") + (variant.snapshot ? "_snapshot" : "");
-}
-
-INSTANTIATE_TEST_SUITE_P(Image, NightlyExhaustive, testing::ValuesIn(small_variants()), variant_name);
+INSTANTIATE_TEST_SUITE_P(Image, NightlyExhaustive, testing::Range(0u, 12u));
 
 }  // namespace
 }  // namespace byre::test

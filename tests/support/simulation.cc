@@ -292,6 +292,7 @@ class Simulation {
                                             CrashMode::nothing};
       disk_on_->crash_image(random_, modes[i % 4], crash_);
       ++result_.crash_states;
+      if (options_.on_crash) options_.on_crash(setup_, crash_);
       if (trace_) fmt::print("crash state {}\n", result_.crash_states);
       examine_crash(fmt::format("crash state {} ({})", result_.crash_states, i % 4));
     }
