@@ -5,6 +5,7 @@
 
 namespace byre::cli {
 
+void register_check(Cli& cli);
 void register_compare(Cli& cli);
 void register_convert(Cli& cli);
 void register_create(Cli& cli);
@@ -14,6 +15,7 @@ void register_map(Cli& cli);
 void register_measure(Cli& cli);
 
 inline void register_commands(Cli& cli) {
+  register_check(cli);
   register_compare(cli);
   register_convert(cli);
   register_create(cli);

@@ -99,7 +99,7 @@ struct Header {
 //   write    additionally refuses the corrupt bit, snapshots beside an external data file, and a raw external data
 //            file beside a backing file
 //   inspect  follows neither the L1 nor the refcount table, so their places are not judged, only their sizes
-//   repair   accepts a refcount table that is missing, misplaced or outside the file: it will be rebuilt
+//   repair   accepts a refcount table, snapshot table or bitmaps that are missing, misplaced or outside the file
 enum class HeaderUse { read, write, inspect, repair };
 
 // True if the first 8 bytes carry the magic and a version of 2 or more. (Version 1 is another format; a version above

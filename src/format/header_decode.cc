@@ -150,6 +150,7 @@ Result<> check_refcount_table(const Source& source, const Header& header) {
 
 // H-13, H-14, H-39. The table's length is not known before it is read, but its entries have a least length.
 Result<> check_snapshot_table_position(const Source& source, const Header& header) {
+  if (source.use == HeaderUse::repair) return {};
   if (header.snapshot_count > max_snapshots) {
     return fail(ErrorCode::corrupt, "{} snapshots, above the limit of {}", header.snapshot_count, max_snapshots);
   }
@@ -158,7 +159,6 @@ Result<> check_snapshot_table_position(const Source& source, const Header& heade
     return check_table_region("snapshot table", header.snapshot_table, header.snapshot_count * snapshot_entry_min_bytes,
                               geometry, source.file_size_bytes);
   }
-  if (source.use == HeaderUse::repair) return {};
   return check_table_alignment("snapshot table", header.snapshot_table, geometry);
 }
 
@@ -252,7 +252,7 @@ Result<> judge(Source& source, Header& header) {
   BYRE_CHECK(check_encryption(source, header));
   BYRE_CHECK(take_backing_name(source, header));
   BYRE_CHECK(check_data_file_for_writing(source, header));
-  if (!header.has_valid_bitmaps()) return {};
+  if (!header.has_valid_bitmaps() || source.use == HeaderUse::repair) return {};
   return check_bitmaps_extension(*header.bitmaps, header.geometry(), source.file_size_bytes);
 }
 

@@ -1,0 +1,220 @@
+// byre check: says whether an image is sound, and repairs it (docs/format.md C-6 to C-11).
+#include "byre/ops/check.h"
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/loop.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+
+namespace byre::cli {
+
+namespace {
+
+// C-6.
+constexpr int exit_corruptions = 2;
+constexpr int exit_leaks = 3;
+constexpr int exit_no_check = 63;
+constexpr std::size_t most_findings_in_json = 10'000;
+
+struct Arguments {
+  std::string file;
+  std::optional<std::string> format;
+  std::optional<std::string> repair;
+  std::optional<std::string> undo;
+  std::optional<std::string> apply_undo;
+  OutputFormat output = OutputFormat::human;
+  CacheMode cache = CacheMode::writeback;
+  bool data = false;
+  bool force_share = false;
+  bool quiet = false;
+  bool progress = false;
+};
+
+std::string place_of(const Finding& finding) {
+  std::string place;
+  if (finding.host_offset_bytes) place += fmt::format("host {:#x}", *finding.host_offset_bytes);
+  if (finding.guest_offset_bytes) {
+    place += fmt::format("{}guest {:#x}", place.empty() ? "" : ", ", *finding.guest_offset_bytes);
+    if (finding.length_bytes) place += fmt::format(" (+{:#x})", *finding.length_bytes);
+  }
+  if (!finding.snapshot.empty()) place += fmt::format(", snapshot {}", escape_untrusted(finding.snapshot));
+  return place;
+}
+
+// C-11: the line that scripts know, then, but for leaks, what it is about.
+void print_finding(const Finding& finding) {
+  std::string text = finding.text + "\n";
+  if (finding.kind != FindingClass::leak) {
+    const std::string place = place_of(finding);
+    text += fmt::format("    {}{}{}\n", place, place.empty() ? "" : ": ", finding.meaning);
+  }
+  print_error_text(text);
+}
+
+Json finding_to_json(const Finding& finding) {
+  Json json;
+  json["class"] = finding.kind == FindingClass::lost ? "lost" : "corruption";
+  json["text"] = finding.text;
+  json["meaning"] = finding.meaning;
+  if (finding.host_offset_bytes) json["host-offset"] = *finding.host_offset_bytes;
+  if (finding.guest_offset_bytes) json["guest-offset"] = *finding.guest_offset_bytes;
+  if (finding.length_bytes) json["length"] = *finding.length_bytes;
+  if (!finding.snapshot.empty()) json["snapshot"] = finding.snapshot;
+  return json;
+}
+
+// C-8.
+void print_as_json(const Arguments& arguments, const CheckReport& report, Json findings) {
+  Json json;
+  json["filename"] = arguments.file;
+  json["format"] = "qcow2";
+  json["check-errors"] = report.check_errors;
+  const std::pair<const char*, std::uint64_t> counters[] = {{"image-end-offset", report.image_end_offset_bytes},
+                                                            {"corruptions", report.corruptions},
+                                                            {"leaks", report.leaks},
+                                                            {"corruptions-fixed", report.corruptions_fixed},
+                                                            {"leaks-fixed", report.leaks_fixed},
+                                                            {"total-clusters", report.total_clusters},
+                                                            {"allocated-clusters", report.allocated_clusters},
+                                                            {"fragmented-clusters", report.fragmented_clusters},
+                                                            {"compressed-clusters", report.compressed_clusters}};
+  for (const auto& [key, value] : counters) {
+    if (value != 0) json[key] = value;
+  }
+  if (!findings.empty()) json["findings"] = std::move(findings);
+  print_json(json);
+}
+
+void print_repairs(const CheckReport& report) {
+  if (report.leaks_fixed == 0 && report.corruptions_fixed == 0) return;
+  print(
+      fmt::format("The following inconsistencies were found and repaired:\n\n    {} leaked clusters\n"
+                  "    {} corruptions\n\nDouble checking the fixed image now...\n",
+                  report.leaks_fixed, report.corruptions_fixed));
+}
+
+// C-9.
+void print_as_text(const CheckReport& report) {
+  print_repairs(report);
+  if (report.clean()) print("No errors were found on the image.\n");
+  if (report.corruptions > 0) {
+    print(
+        fmt::format("\n{} errors were found on the image.\nData may be corrupted, or further writes to the image may "
+                    "corrupt it.\n",
+                    report.corruptions));
+  }
+  if (report.leaks > 0) {
+    print(
+        fmt::format("\n{} leaked clusters were found on the image.\nThis means waste of disk space, but no harm to "
+                    "data.\n",
+                    report.leaks));
+  }
+  if (report.check_errors > 0) {
+    print(fmt::format("\n{} internal errors have occurred during the check.\n", report.check_errors));
+  }
+  if (report.total_clusters > 0 && report.allocated_clusters > 0) {
+    const auto percent = [](std::uint64_t part, std::uint64_t whole) {
+      return static_cast<double>(part) * 100.0 / static_cast<double>(whole);
+    };
+    print(fmt::format("{}/{} = {:.2f}% allocated, {:.2f}% fragmented, {:.2f}% compressed clusters\n",
+                      report.allocated_clusters, report.total_clusters,
+                      percent(report.allocated_clusters, report.total_clusters),
+                      percent(report.fragmented_clusters, report.allocated_clusters),
+                      percent(report.compressed_clusters, report.allocated_clusters)));
+  }
+  if (report.image_end_offset_bytes > 0) print(fmt::format("Image end offset: {}\n", report.image_end_offset_bytes));
+}
+
+int exit_code_of(const CheckReport& report) {
+  if (report.check_errors > 0) return exit_failure;
+  if (report.corruptions > 0) return exit_corruptions;
+  return report.leaks > 0 ? exit_leaks : exit_success;
+}
+
+Result<Repair> parse_repair(const std::optional<std::string>& word) {
+  if (!word) return Repair::none;
+  if (*word == "leaks") return Repair::leaks;
+  if (*word == "all") return Repair::all;
+  return fail(ErrorCode::invalid_argument, "-r takes 'leaks' or 'all', not '{}'", escape_untrusted(*word));
+}
+
+Result<CheckFileOptions> file_options(const Arguments& arguments) {
+  CheckFileOptions options;
+  options.format = arguments.format;
+  options.force_share = arguments.force_share;
+  options.cache = arguments.cache;
+  options.check.data = arguments.data;
+  options.undo_path = arguments.undo;
+  BYRE_TRY(options.check.repair, parse_repair(arguments.repair));
+  const bool repairs = options.check.repair != Repair::none;
+  if (repairs && arguments.force_share) return fail(ErrorCode::invalid_argument, "-U and -r exclude each other");
+  if (!repairs && arguments.undo) return fail(ErrorCode::invalid_argument, "--undo needs a repair: -r leaks or -r all");
+  return options;
+}
+
+int run_check(const Arguments& arguments) {
+  auto options = file_options(arguments);
+  if (!options) return report(std::unexpected(options.error()));
+  Json findings = Json::array();
+  const bool as_json = arguments.output == OutputFormat::json;
+  options->check.on_finding = [&](const Finding& finding) {
+    if (!arguments.quiet) print_finding(finding);
+    if (!as_json || finding.kind == FindingClass::leak || findings.size() >= most_findings_in_json) return;
+    findings.push_back(finding_to_json(finding));
+  };
+  Progress progress(arguments.progress, arguments.quiet, "checking");
+  options->check.on_progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+  const auto checked = run_on_loop(check_file(arguments.file, *std::move(options)));
+  if (!checked) return report(std::unexpected(checked.error()));
+  progress.finish();
+  if (!*checked) {
+    print_error(escape_untrusted(arguments.file) + ": raw images have no check");
+    return exit_no_check;
+  }
+  if (as_json) {
+    print_as_json(arguments, **checked, std::move(findings));
+  } else if (!arguments.quiet) {
+    print_as_text(**checked);
+  }
+  return exit_code_of(**checked);
+}
+
+int run(const Arguments& arguments) {
+  if (!arguments.apply_undo) return run_check(arguments);
+  if (arguments.repair || arguments.undo || arguments.data) {
+    print_error("--apply-undo stands alone: it takes back what a repair did");
+    return exit_failure;
+  }
+  return report(run_on_loop(undo_check(arguments.file, *arguments.apply_undo)));
+}
+
+}  // namespace
+
+void register_check(Cli& cli) {
+  auto [app, arguments] = cli.add<Arguments>({"check", "Say whether an image is sound, and repair it",
+                                              "  byre check disk.qcow2\n"
+                                              "  byre check --data --output=json disk.qcow2\n"
+                                              "  byre check -r all --undo disk.undo disk.qcow2\n"
+                                              "  byre check --apply-undo disk.undo disk.qcow2\n\n"
+                                              "Exit codes: 0 sound, 1 could not be completed, 2 corruptions, 3 only "
+                                              "leaks, 63 the format has no check\n"},
+                                             run);
+  app.add_option("file", arguments.file, "the image")->required();
+  add_format(app, arguments.format);
+  app.add_option(
+      "-r,--repair", arguments.repair,
+      "repair: 'leaks' lowers counts that are too high; 'all' repairs what can be, and gives up entries that "
+      "point nowhere");
+  app.add_option("--undo", arguments.undo, "record in this new file what the repair overwrites")->type_name("FILE");
+  app.add_option("--apply-undo", arguments.apply_undo, "put back what a repair with --undo overwrote")
+      ->type_name("FILE");
+  app.add_flag("--data", arguments.data, "decompress every compressed cluster too");
+  add_cache_mode(app, "-T,--cache", arguments.cache, "how the image is read");
+  add_force_share(app, arguments.force_share);
+  add_output(app, arguments.output);
+  add_quiet(app, arguments.quiet);
+  add_progress(app, arguments.progress);
+}
+
+}  // namespace byre::cli
