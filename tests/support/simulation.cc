@@ -126,6 +126,7 @@ class Simulation {
     const std::uint64_t before = disk_on_->operation_count();
     disk_on_->set_fault(options_.fault);
     if (std::getenv("BYRE_SIM_TRACE")) print_trace();
+    if (options_.on_start) options_.on_start(*disk_on_, *disk_);
     schedule.set_before_pick([this] { before_pick(); });
     loop.run(run_program());
     result_.faults = disk_on_->fault_count();

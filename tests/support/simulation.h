@@ -25,6 +25,8 @@ struct SimulationOptions {
   // Picks which of so many pending completions comes next. Empty: an order is drawn.
   std::function<std::size_t(std::size_t count)> choose;
   std::uint32_t sector_bytes = 0;  // 512 or 4096; 0: drawn
+  // Sees the disk before the program begins.
+  std::function<void(SimulatedDisk& storage, Disk& disk)> on_start;
   // Sees each crash image before it is examined.
   std::function<void(const TestImage& test, ConstBytes image)> on_crash;
   bool crowded = false;  // nearly all that the refcount table can count is taken, so that it must grow
