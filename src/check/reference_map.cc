@@ -172,6 +172,13 @@ std::optional<std::uint64_t> ReferenceMap::next_referenced(std::uint64_t from) c
   return std::nullopt;
 }
 
+std::uint64_t ReferenceMap::next_unreferenced(std::uint64_t from) const {
+  for (;; ++from) {
+    const Page* page = find(from);
+    if (!page || page->get(from % clusters_per_page) == 0) return from;
+  }
+}
+
 std::uint64_t ReferenceMap::end() const {
   for (auto page = pages_.rbegin(); page != pages_.rend(); ++page) {
     for (std::uint64_t i = clusters_per_page; i > 0; --i) {

@@ -36,6 +36,7 @@ class ReferenceMap {
 
   // The first cluster from `from` on that is referred to.
   std::optional<std::uint64_t> next_referenced(std::uint64_t from) const;
+  std::uint64_t next_unreferenced(std::uint64_t from) const;
   // Behind the last one; 0 if there is none.
   std::uint64_t end() const;
 
