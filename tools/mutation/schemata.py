@@ -61,6 +61,7 @@ class Schemata:
         self.build = scratch / "build"
         self.seed = seed
         self.points = {}  # file -> points in order
+        self.texts = {}  # file -> what it was when the points were found
 
     def targets(self):
         return {name: self.build / path for name, path in
@@ -90,9 +91,9 @@ class Schemata:
         files = [path.relative_to(self.root).as_posix() for folder in MUTATED
                  for path in sorted((self.root / folder).glob("*.[ch]*"))]
         with ProcessPoolExecutor(max_workers=2) as pool:
-            found = pool.map(_keys_of, [(self.root, file, arguments, self.seed) for file in files])
-            for file, keys in zip(files, found):
-                self.points[file] = keys
+            found = pool.map(_points_of, [(self.root, file, arguments, self.seed) for file in files])
+            for file, (text, in_file) in zip(files, found):
+                self.texts[file], self.points[file] = text, in_file
 
     def _copy(self, source, target):
         """Leaves alone what is the same, so that a second build compiles little."""
@@ -115,7 +116,7 @@ class Schemata:
         for file in sorted(self.points):
             numbered = list(enumerate(self.points[file], number))
             number += len(numbered)
-            self._put(self.tree / file, points.render((self.root / file).read_bytes(), numbered))
+            self._put(self.tree / file, points.render(self.texts[file], numbered))
         self._put(self.tree / "src/base/byre_mutant.h", HEADER.encode())
         self._put(self.tree / "src/base/byre_mutant.cc", SOURCE.replace("@COUNT@", str(number + 1)).encode())
 
@@ -136,13 +137,14 @@ class Schemata:
         if not bad:
             raise SystemExit(f"mutate: the mutated library does not build:\n{output[-6000:]}")
         for file in {file for file, _ in bad}:
-            text = (self.root / file).read_bytes()
+            text = self.texts[file]
             last_line = {id(p): p.line + text.count(b"\n", p.begin, p.end) for p in self.points[file]}
             self.points[file] = [p for p in self.points[file]
                                  if not any((file, n) in bad for n in range(p.line, last_line[id(p)] + 1))]
         self._write_sources()
 
 
-def _keys_of(job):
+def _points_of(job):
     root, file, arguments, seed = job
-    return points.find_points(root / file, file, arguments, seed)
+    text = (root / file).read_bytes()
+    return text, points.find_points(root / file, file, arguments, seed)
