@@ -7,9 +7,9 @@
 
 #include <algorithm>
 
-#include "format/compression.h"
 #include "data/qcow2_disk.h"
 #include "data/range.h"
+#include "format/compression.h"
 
 namespace byre {
 namespace {
