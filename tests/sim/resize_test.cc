@@ -8,6 +8,7 @@
 
 #include "byre/storage/memory.h"
 #include "byre/storage/simulated.h"
+#include "support/crash_count.h"
 #include "support/snapshot_image.h"
 #include "support/test_image.h"
 #include "support/verify.h"
@@ -219,28 +220,31 @@ std::uint64_t run_seed(std::uint64_t seed, FaultPlan fault, std::uint64_t& opera
 void run_until(std::uint64_t first, std::uint64_t crash_states) {
   const char* forced = std::getenv("BYRE_SIM_SEED");
   std::uint64_t operations = 0;
-  for (std::uint64_t seed = forced ? std::strtoull(forced, nullptr, 10) : first, examined = 0; examined < crash_states;
-       ++seed) {
+  std::uint64_t examined = 0;
+  for (std::uint64_t seed = forced ? std::strtoull(forced, nullptr, 10) : first; examined < crash_states; ++seed) {
     examined += run_seed(seed, {}, operations);
     if (testing::Test::HasFailure() || forced) return;
   }
+  report_crash_states(examined);
 }
 
 void fail_every_operation(std::uint64_t first, std::uint64_t programs) {
   const char* forced = std::getenv("BYRE_SIM_SEED");
   if (forced) first = std::strtoull(forced, nullptr, 10);
+  std::uint64_t examined = 0;
   for (std::uint64_t seed = first; seed < first + (forced ? 1 : programs); ++seed) {
     std::uint64_t operations = 0;
-    run_seed(seed, {}, operations);
+    examined += run_seed(seed, {}, operations);
     for (std::uint64_t nth = 1; nth <= operations && !testing::Test::HasFailure(); ++nth) {
       FaultPlan fault;
       fault.nth = nth;
       fault.errno_value = nth % 2 == 0 ? EIO : ENOSPC;
       std::uint64_t unused = 0;
-      run_seed(seed, fault, unused);
+      examined += run_seed(seed, fault, unused);
     }
     if (testing::Test::HasFailure()) return;
   }
+  report_crash_states(examined);
 }
 
 TEST(Resize, EveryCrashPointLeavesTheOldOrTheNewDisk) { run_until(6'000'000, 15'000); }

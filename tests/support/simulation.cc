@@ -118,7 +118,9 @@ class Simulation {
     auto scheduler = std::make_unique<SimulatedScheduler>(options_.seed);
     SimulatedScheduler& schedule = *scheduler;
     SimulatedDiskOptions disk_options;
-    disk_options.sector_bytes = random_.one_in(4) && setup_.image.geometry.cluster_bits >= 12 ? 4096 : 512;
+    disk_options.sector_bytes = random_.one_in(4) ? 4096 : 512;
+    if (options_.sector_bytes != 0) disk_options.sector_bytes = options_.sector_bytes;
+    result_.sector_bytes = disk_options.sector_bytes;
     disk_options.flush_errors_stick = false;  // so that what follows a failed flush is put to the test too
     choose_order(schedule);
     EventLoop loop(std::move(scheduler));
@@ -130,6 +132,7 @@ class Simulation {
     const std::uint64_t before = disk_on_->operation_count();
     disk_on_->set_fault(options_.fault);
     if (std::getenv("BYRE_SIM_TRACE")) print_trace();
+    if (options_.on_start) options_.on_start(*disk_on_, *disk_);
     schedule.set_before_pick([this] { before_pick(); });
     loop.run(run_program());
     result_.faults = disk_on_->fault_count();
@@ -296,6 +299,7 @@ class Simulation {
                                             CrashMode::nothing};
       disk_on_->crash_image(random_, modes[i % 4], crash_);
       ++result_.crash_states;
+      if (options_.on_crash) options_.on_crash(setup_, crash_);
       if (trace_) fmt::print("crash state {}\n", result_.crash_states);
       examine_crash(fmt::format("crash state {} ({})", result_.crash_states, i % 4));
     }
