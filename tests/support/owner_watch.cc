@@ -36,6 +36,7 @@ void OwnerWatch::note(const StorageEvent& event) {
   if (event.operation == StorageOperation::write || event.operation == StorageOperation::punch) {
     check_request(event, owners_in_memory());
   }
+  if (event.operation == StorageOperation::allocate) return;  // makes the file longer, touches no byte
   in_flight_[event.number] = {event.offset_bytes, event.offset_bytes + event.length_bytes};
 }
 

@@ -15,6 +15,8 @@ struct Verdict {
   std::vector<std::string> leak_notes;  // the first few
   std::uint64_t leaks = 0;              // clusters whose count is higher than their references
 
+  // L2 tables and data clusters that one tree names twice: legal with the right count, but never made by the engine.
+  std::uint64_t aliases = 0;
   bool dirty = false;  // the dirty bit is set
 
   bool sound() const { return errors.empty(); }  // what a crash may leave
