@@ -1,5 +1,5 @@
-// libFuzzer target: the input is an image. It is decoded for every use, read, repaired and used, and changed by requests
-// in flight at once whose kinds, places and order follow from a hash of the input.
+// libFuzzer target: the input is an image. It is decoded for every use, read, repaired and used, and changed by
+// requests in flight at once whose kinds, places and order follow from a hash of the input.
 //
 //   cmake --build --preset release --target fuzz
 //   build/tests/hostile_images corpus
