@@ -7,8 +7,8 @@
 #include "byre/data/disk.h"
 #include "byre/storage/memory.h"
 #include "byre/task/pollers.h"
-#include "format/compression.h"
 #include "data/qcow2_disk.h"
+#include "format/compression.h"
 #include "format/entry.h"
 #include "support/fresh_image.h"
 

@@ -68,9 +68,9 @@ class Repairs {
     Checker first(storage_, options_, options_.repair, findings);
     BYRE_CO_CHECK(co_await first.run());
     const CheckReport before = report_of(first, findings);
-    if (leaks_refuse(first, options_.repair, findings)) co_return report_of(first, findings);
-    CheckReport report = before;
-    if (check::needs_repair(first, options_.repair)) {
+    const bool refused = leaks_refuse(first, options_.repair, findings);
+    CheckReport report = refused ? report_of(first, findings) : before;
+    if (!refused && check::needs_repair(first, options_.repair)) {
       BYRE_CO_CHECK(co_await check::repair_image(storage_, first, options_.repair, undo_));
       report_lost(findings, first);
       BYRE_CO_CHECK(co_await repair_the_rest(findings));

@@ -16,15 +16,21 @@ constexpr std::size_t most_bad_counts_in_detail = 1 << 16;
 
 }  // namespace
 
-void Checker::make_patterns() {
-  const std::size_t bytes = group * geometry_.refcount_bits() / 8;
-  zeros_.assign(bytes, std::byte{0});
-  ones_.assign(bytes, std::byte{0});
-  for (std::uint64_t i = 0; i < group; ++i) format::store_refcount(ones_.data(), geometry_.refcount_order, i, 1);
+// 32 counts of that value; empty if they are too narrow for it.
+ConstBytes Checker::pattern_of(std::uint64_t count) {
+  if (count > format::max_refcount(geometry_.refcount_order)) return {};
+  if (patterns_.size() <= count) patterns_.resize(count + 1);
+  std::vector<std::byte>& pattern = patterns_[count];
+  if (pattern.empty()) {
+    pattern.resize(group * geometry_.refcount_bits() / 8);
+    for (std::uint64_t i = 0; i < group; ++i) {
+      format::store_refcount(pattern.data(), geometry_.refcount_order, i, count);
+    }
+  }
+  return pattern;
 }
 
 Task<Result<void>> Checker::read_blocks() {
-  make_patterns();
   std::vector<BlockUse> by_cluster = blocks_;
   std::ranges::sort(by_cluster, {}, &BlockUse::cluster);
   std::vector<std::uint64_t> clusters;
@@ -44,13 +50,13 @@ Task<Result<void>> Checker::read_blocks() {
 }
 
 void Checker::compare_block(const BlockUse& block, ConstBytes bytes) {
-  using Uniform = ReferenceMap::Uniform;
   const std::uint64_t base = block.table_index << geometry_.refcount_block_bits();
   for (std::uint64_t i = 0; i < geometry_.refcounts_per_block(); i += group) {
     const std::byte* counts = bytes.data() + (i << geometry_.refcount_order) / 8;
-    const Uniform uniform = references_.uniform_32(base + i);
-    if (uniform == Uniform::unreferenced && std::memcmp(counts, zeros_.data(), zeros_.size()) == 0) continue;
-    if (uniform == Uniform::once_copied && std::memcmp(counts, ones_.data(), ones_.size()) == 0) continue;
+    if (const auto uniform = references_.uniform_32(base + i)) {
+      const ConstBytes pattern = pattern_of(*uniform);
+      if (!pattern.empty() && std::memcmp(counts, pattern.data(), pattern.size()) == 0) continue;
+    }
     for (std::uint64_t j = i; j < i + group; ++j) {
       compare_one(base + j, format::load_refcount(bytes.data(), geometry_.refcount_order, j));
     }

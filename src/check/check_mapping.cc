@@ -65,11 +65,10 @@ void Checker::take_l1_entry(HostOffset table, std::uint64_t index, std::uint64_t
   if (judged.l2_table.bytes != 0) use_l2_table(judged.l2_table, index, snapshot);
 }
 
-// A refcount block that is named as an L2 table may be one: which of the two names is wrong is not known, but counts
-// can be computed anew.
+// What is named as an L2 table and as part of the refcount structure may be either, but counts can be computed anew.
 bool Checker::may_be_l2_table(HostOffset at) const {
   const auto owner = owner_at(geometry_.cluster_index(at));
-  return !owner || *owner == Owner::refcount_block;
+  return !owner || holds_counts(*owner);
 }
 
 void Checker::use_l2_table(HostOffset at, std::uint64_t index, std::uint32_t snapshot) {
@@ -214,7 +213,7 @@ bool Checker::take_extent(const L2Table& table, std::uint64_t index, const forma
 // Two claim a cluster. True if the entry is given up: it is wrong where metadata lies, but for refcount blocks, of
 // which it is not known who is right, and which can be built anew elsewhere.
 bool Checker::conflict(const L2Table& table, std::uint64_t index, std::uint64_t cluster, std::optional<Owner> owner) {
-  const bool counts = owner == Owner::refcount_block;
+  const bool counts = owner && holds_counts(*owner);
   const bool dropped = owner && !counts && changes_entries();
   structure_wrong_ |= counts;
   Finding finding;

@@ -73,8 +73,7 @@ void Checker::add_metadata() {
 void Checker::report_overlaps() {
   for (std::size_t i = 1; i < owned_.size(); ++i) {
     if (owned_[i].cluster != owned_[i - 1].cluster) continue;
-    const bool with_counts = owned_[i - 1].owner == Owner::refcount_table ||
-                             owned_[i - 1].owner == Owner::refcount_block || owned_[i].owner == Owner::refcount_block;
+    const bool with_counts = holds_counts(owned_[i - 1].owner) || holds_counts(owned_[i].owner);
     structure_wrong_ |= with_counts;
     Finding finding;
     finding.text = fmt::format("ERROR host cluster {} belongs to the {} and to the {}", owned_[i].cluster,

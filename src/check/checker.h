@@ -129,7 +129,7 @@ class Checker {
   Task<Result<void>> read_blocks();
   void compare_block(const BlockUse& block, ConstBytes bytes);
   void compare_one(std::uint64_t cluster, std::uint64_t stored);
-  void make_patterns();
+  ConstBytes pattern_of(std::uint64_t count);
   void compare_uncounted();
   void report_leak(std::uint64_t cluster, std::uint64_t stored, std::uint64_t references);
   void report_bad_counts();
@@ -171,7 +171,7 @@ class Checker {
   std::vector<LostRange> lost_;
   std::vector<BadCount> bad_counts_;
   std::unordered_map<std::uint64_t, std::uint64_t> suspects_;  // stored counts that contradict a COPIED flag
-  std::vector<std::byte> ones_, zeros_;                        // 32 counts of 1 and of 0
+  std::vector<std::vector<std::byte>> patterns_;               // by value: 32 counts of it
   std::uint64_t flag_findings_ = 0;
   std::uint64_t end_cluster_ = 0;
   bool incomplete_ = false;

@@ -119,7 +119,7 @@ JudgedL2 judge_l2_entry(const Image& image, const std::byte* raw, GuestOffset gu
   if (!points_into_file(image, *again)) return wild(image, std::move(judged), *again);
   judged.entry = *again;
   const bool lost = lost_host && again->kind == ClusterKind::unallocated;
-  const bool lost_bits = image.geometry.extended_l2 && (words.second & low_half & ~clean.second) != 0;
+  const bool lost_bits = again->kind != ClusterKind::compressed && (words.second & low_half & ~clean.second) != 0;
   judged.replacement = {clean.first, clean.second, lost || lost_bits};
   judged.meaning = judged.replacement->lost ? is_lost : may_be_refused;
   return judged;

@@ -25,6 +25,7 @@ class Findings {
     ++errors_;
     if (!sink_) return;
     Finding finding;
+    finding.kind = FindingClass::unchecked;
     finding.text = "ERROR " + std::move(text);
     finding.meaning = "The check is incomplete: what lies there was not looked at.";
     sink_(finding);

@@ -31,6 +31,8 @@ enum class Owner : std::uint8_t {
   encryption_header,
 };
 std::string_view owner_name(Owner owner);
+// What can be computed anew from everything else.
+inline bool holds_counts(Owner owner) { return owner == Owner::refcount_table || owner == Owner::refcount_block; }
 
 struct Region {
   Owner owner;

@@ -22,11 +22,18 @@ constexpr unsigned one_shared = 3;
 constexpr unsigned copied_side = 254;
 constexpr unsigned large_side = 255;
 constexpr std::uint64_t narrow_bytes = ReferenceMap::clusters_per_page / 4;
-constexpr std::uint64_t all_once_copied = 0x5555'5555'5555'5555;
+constexpr std::uint64_t in_each_pair_of_bits = 0x5555'5555'5555'5555;
+constexpr std::uint64_t in_each_byte = 0x0101'0101'0101'0101;
 
 unsigned code_of_one(Claim claim) {
   if (claim == Claim::none) return one_unclaimed;
   return claim == Claim::copied ? one_copied : one_shared;
+}
+
+// Of a cluster without a reference so far; 0 if it takes the side table.
+unsigned code_of_first(std::uint64_t count, Claim claim) {
+  if (count == 1) return code_of_one(claim);
+  return claim != Claim::copied && count <= ReferenceMap::most_uniform ? static_cast<unsigned>(count + 2) : 0;
 }
 
 std::uint64_t load_word(const std::uint8_t* at) {
@@ -104,15 +111,17 @@ void ReferenceMap::add(std::uint64_t cluster, std::uint64_t count, Claim claim) 
 }
 
 void ReferenceMap::add_run(std::uint64_t first, std::uint64_t clusters, std::uint64_t count, Claim claim) {
-  const unsigned code = code_of_one(claim);
-  const std::uint64_t pattern = std::uint64_t{code} * all_once_copied;
+  const unsigned code = code_of_first(count, claim);
   for (const std::uint64_t end = first + clusters; first < end;) {
     Page& page = page_for(first);
+    if (code > 3 && !page.wide) page.widen();
     const std::uint64_t index = first % clusters_per_page;
-    std::uint8_t* word = page.codes.get() + index / 4;
-    if (!page.wide && count == 1 && index % 32 == 0 && end - first >= 32 && load_word(word) == 0) {
+    const std::uint64_t step = page.per_word();
+    std::uint8_t* word = page.codes.get() + index / step * 8;
+    if (code != 0 && index % step == 0 && end - first >= step && load_word(word) == 0) {
+      const std::uint64_t pattern = code * (page.wide ? in_each_byte : in_each_pair_of_bits);
       std::memcpy(word, &pattern, sizeof pattern);
-      first += 32;
+      first += step;
     } else {
       add_slowly(page, first++, count, claim);
     }
@@ -143,9 +152,12 @@ bool ReferenceMap::any(std::uint64_t first, std::uint64_t clusters) const {
     const std::uint64_t index = first % clusters_per_page;
     if (!page) {
       first += clusters_per_page - index;
-    } else if (!page->wide && index % 32 == 0 && end - first >= 32) {
-      if (load_word(page->codes.get() + index / 4) != 0) return true;
-      first += 32;
+      continue;
+    }
+    const std::uint64_t step = page->per_word();
+    if (index % step == 0 && end - first >= step) {
+      if (load_word(page->codes.get() + index / step * 8) != 0) return true;
+      first += step;
     } else {
       if (page->get(index) != 0) return true;
       ++first;
@@ -188,13 +200,20 @@ std::uint64_t ReferenceMap::end() const {
   return 0;
 }
 
-ReferenceMap::Uniform ReferenceMap::uniform_32(std::uint64_t first) const {
+std::optional<std::uint64_t> ReferenceMap::uniform_32(std::uint64_t first) const {
   const Page* page = find(first);
-  if (!page) return Uniform::unreferenced;
-  if (page->wide) return Uniform::no;
-  const std::uint64_t word = load_word(page->codes.get() + first % clusters_per_page / 4);
-  if (word == 0) return Uniform::unreferenced;
-  return word == all_once_copied ? Uniform::once_copied : Uniform::no;
+  if (!page) return 0;
+  const std::uint64_t index = first % clusters_per_page;
+  const std::uint8_t* codes = page->codes.get() + index / page->per_word() * 8;
+  if (!page->wide) {
+    const std::uint64_t word = load_word(codes);
+    if (word == 0) return 0;
+    return word == one_copied * in_each_pair_of_bits ? std::optional<std::uint64_t>(1) : std::nullopt;
+  }
+  const unsigned code = codes[0];
+  if (code == one_unclaimed || code == one_shared || code >= copied_side) return std::nullopt;
+  if (std::memcmp(codes, codes + 1, 31) != 0) return std::nullopt;
+  return decode(first, code);
 }
 
 }  // namespace byre::check

@@ -40,15 +40,16 @@ class ReferenceMap {
   // Behind the last one; 0 if there is none.
   std::uint64_t end() const;
 
-  // For comparisons of many at once: 32 clusters from `first` (a multiple of 32) on have no reference, or each one
-  // reference that claims COPIED.
-  enum class Uniform : std::uint8_t { no, unreferenced, once_copied };
-  Uniform uniform_32(std::uint64_t first) const;
+  // For comparisons of many at once: how often each of 32 clusters from `first` (a multiple of 32) on is referred to,
+  // if that is the same and, stored as their counts, contradicts no claim. At most most_uniform.
+  static constexpr std::uint64_t most_uniform = 251;
+  std::optional<std::uint64_t> uniform_32(std::uint64_t first) const;
 
  private:
   struct Page {
     std::unique_ptr<std::uint8_t[]> codes;
     bool wide = false;
+    std::uint64_t per_word() const { return wide ? 8 : 32; }  // clusters in 8 bytes of `codes`
     unsigned get(std::uint64_t index) const;
     void set(std::uint64_t index, unsigned code);
     void widen();

@@ -38,8 +38,8 @@ class Repairer {
     if (repair_ != Repair::leaks) {
       BYRE_CO_TRY(const std::vector<std::byte> snapshots, snapshot_table());
       BYRE_CO_TRY(plan_, plan_counts(checker_, snapshots.size()));
-      BYRE_CO_CHECK(co_await reserve_space());
       BYRE_CO_CHECK(co_await undo_.begin());
+      BYRE_CO_CHECK(co_await reserve_space());
       BYRE_CO_CHECK(co_await write_new(snapshots));
       BYRE_CO_CHECK(co_await switch_table());
       BYRE_CO_CHECK(co_await write_entries());

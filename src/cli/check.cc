@@ -54,7 +54,9 @@ void print_finding(const Finding& finding) {
 
 Json finding_to_json(const Finding& finding) {
   Json json;
-  json["class"] = finding.kind == FindingClass::lost ? "lost" : "corruption";
+  json["class"] = finding.kind == FindingClass::lost        ? "lost"
+                  : finding.kind == FindingClass::unchecked ? "unchecked"
+                                                            : "corruption";
   json["text"] = finding.text;
   json["meaning"] = finding.meaning;
   if (finding.host_offset_bytes) json["host-offset"] = *finding.host_offset_bytes;

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "format/compression.h"
 #include "data/qcow2_disk.h"
 #include "data/range.h"
+#include "format/compression.h"
 
 namespace byre {
 

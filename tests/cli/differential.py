@@ -5,11 +5,15 @@ Each program makes an image and runs its requests in parts: by byre, by qemu-io,
 the other tool checks the image and reads everything back; at the end its content, its map and its snapshots are
 compared with a model in memory. A program is a function of its seed. A failure prints the command that repeats it.
 
+With lazy refcounts qemu-io may be killed at the end of a part. The image that it leaves is dirty: byre must read it
+without changing it, and repair it when it opens it for writing.
+
   differential.py [--programs COUNT] [--first SEED]     many
   differential.py --seed SEED                           one again; its files and a script of it stay in the directory
 """
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -31,6 +35,7 @@ from content import Content  # noqa: E402
 BYRE = os.environ.get("BYRE", "byre")
 REQUESTS = 50
 SHM = "/dev/shm"
+DIRTY_REFUSED = ""  # why there are no dirty images
 
 
 class Mismatch(Exception):
@@ -56,11 +61,14 @@ class Tools:
                            f"standard output: {done.stdout}\nnot: {output}\nstandard error: {done.stderr}")
         return done.stdout
 
-    def exercise(self, tool, options, commands, image, expected=()):
+    def exercise(self, tool, options, commands, image, expected=(), exit_code=None):
         arguments = ([BYRE, "io"] if tool == "byre" else ["qemu-io"]) + options + ["-f", "qcow2"]
         for command in commands:
             arguments += ["-c", command]
-        self.run(arguments + [image], 1 if expected else 0, "".join(line + "\n" for line in expected))
+        if exit_code is not None:  # its output may be lost
+            self.run(arguments + [image], exit_code)
+        else:
+            self.run(arguments + [image], 1 if expected else 0, "".join(line + "\n" for line in expected))
 
     def img(self, tool, *arguments):
         return self.run([BYRE if tool == "byre" else "qemu-img", *arguments])
@@ -74,7 +82,8 @@ class Setup:
         self.version = draw.choice([2, 3, 3, 3])
         self.refcount_bits = draw.choice([1, 2, 8, 16, 64]) if self.version == 3 else 16
         self.compression = draw.choice(["zlib", "zstd"]) if self.version == 3 else "zlib"
-        self.lazy = self.version == 3 and draw.random() < 0.2
+        self.lazy = draw.choice([None, "on", "on", "off"]) if self.version == 3 else None
+        self.killed_part = draw.randrange(4) if self.lazy == "on" else None  # does nothing behind the last part
         self.size, self.windows = self._draw_size(draw)
         self.backing = draw.choice([None, None, None, "raw", "qcow2", "qcow2"])
         self.preallocated = not self.backing and self.size < (64 << 20) and draw.random() < 0.06
@@ -109,7 +118,7 @@ class Setup:
         if self.version == 3:
             words += [f"refcount_bits={self.refcount_bits}", f"compression_type={self.compression}"]
         if self.lazy:
-            words.append("lazy_refcounts=on")
+            words.append(f"lazy_refcounts={self.lazy}")
         if self.preallocated:
             words.append("preallocation=metadata")
         return ",".join(words)
@@ -126,6 +135,7 @@ class Program:
         self.snapshots = {}  # name -> model when it was taken
         self.taken = 0
         self.requests = 0
+        self.dirty_images = 0
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -177,6 +187,41 @@ class Program:
         self.tools.exercise(tool, options, session.commands, image, session.expected)
         self.requests += session.requests
         self.verify(disk, "qemu" if tool == "byre" else "byre", image)
+
+    def killed_part(self, disk, limits, count):
+        """By the reference, which is killed with what it kept in memory: the counts of what it flushed, and requests
+        in flight."""
+        session = rq.Session(self.draw, disk, limits, avoids_reuse=True)
+        for _ in range(count):
+            session.step()
+        session.finish()
+        session.commands.append("flush")
+        for _ in range(self.draw.randrange(6)):
+            session.rewrite()
+        options = ["-d", "ignore" if disk.ignores_discards else "unmap"]
+        self.tools.exercise("qemu", options, session.commands + ["sigraise 9"], "image", exit_code=-signal.SIGKILL)
+        self.requests += session.requests
+        self.repair(disk)
+
+    def is_dirty(self):
+        return json.loads(self.tools.img("qemu", "info", "--output=json", "image")).get("dirty-flag", False)
+
+    def repair(self, disk):
+        """By opening it for writing; where the reference had not come to mark the image, by repairing leaks."""
+        dirty = self.is_dirty()
+        self.dirty_images += dirty
+        before = digest(self.path("image"))
+        self.tools.exercise("byre", ["-r"], rq.reads_of(disk.content, 64 << 20), "image")
+        if digest(self.path("image")) != before:
+            raise Mismatch("an image that was not closed was changed by reading it")
+        if dirty:
+            self.tools.exercise("byre", [], ["flush"], "image")
+        else:
+            self.tools.img("byre", "check", "-q", "-r", "leaks", "image")
+        if self.is_dirty():
+            raise Mismatch("a dirty image is still dirty after it was opened for writing")
+        self.verify(disk, "byre", "image")
+        self.verify(disk, "qemu", "image")
 
     def verify(self, disk, reader, image):
         self.tools.img("qemu", "check", "-q", image)
@@ -231,7 +276,10 @@ class Program:
             count = left if at == parts - 1 else self.draw.randint(1, max(1, left - (parts - 1 - at)))
             left -= count
             tool = mode if mode != "both" else (first if at % 2 == 0 else other(first))
-            self.part(disk, tool, limits, count, "image")
+            if at == self.setup.killed_part and not DIRTY_REFUSED:
+                self.killed_part(disk, limits, count)
+            else:
+                self.part(disk, tool, limits, count, "image")
             if self.setup.snapshots:
                 self.change_snapshots(disk)
         self.finish(disk)
@@ -268,6 +316,22 @@ def same_kind(one, two):
     return ("offset" in one) == ("offset" in two)
 
 
+def digest(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
+
+
+def refusal_of_dirty_images():
+    """Why byre does not open a small dirty image for writing; empty if it does."""
+    with tempfile.TemporaryDirectory() as directory:
+        tools = Tools(directory)
+        tools.img("qemu", "create", "-q", "-f", "qcow2", "-o", "lazy_refcounts=on", "image", "1M")
+        tools.exercise("qemu", [], ["write -q 0 1M", "flush", "sigraise 9"], "image", exit_code=-signal.SIGKILL)
+        done = subprocess.run([BYRE, "io", "-f", "qcow2", "-c", "flush", "image"], cwd=directory, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=120, check=False)
+        return "" if done.returncode == 0 else done.stderr.strip() or f"exit status {done.returncode}"
+
+
 def content_files(directory):
     """Sources of content: incompressible, compressible, and mixed; of odd lengths, so that misplaced data shows."""
     draw = random.Random(0)
@@ -281,7 +345,7 @@ def content_files(directory):
 
 
 def run_program(seed, directory):
-    """(requests, None), or (requests, what went wrong)."""
+    """(requests, dirty images, None), or (requests, dirty images, what went wrong)."""
     shutil.rmtree(directory, ignore_errors=True)
     os.makedirs(directory)
     program = Program(seed, directory, content_files(directory))
@@ -292,19 +356,19 @@ def run_program(seed, directory):
     except Exception:  # the test itself: its seed matters as much
         failure = traceback.format_exc()
     else:
-        return program.requests, None
+        return program.requests, program.dirty_images, None
     with open(os.path.join(directory, "program.sh"), "w", encoding="utf-8") as file:
         file.write("\n".join(program.tools.log) + "\n")
-    return program.requests, failure
+    return program.requests, program.dirty_images, failure
 
 
 def run_in_worker(job):
     seed, scratch = job
     directory = os.path.join(scratch, str(os.getpid()))
-    requests, failure = run_program(seed, directory)
+    requests, dirty, failure = run_program(seed, directory)
     if failure:
         os.rename(directory, os.path.join(scratch, f"seed-{seed}"))
-    return seed, requests, failure
+    return seed, requests, dirty, failure
 
 
 def report(seed, failure, directory):
@@ -316,13 +380,14 @@ def run_many(first, count, workers, results):
     """Stops early after a few failures: they probably have one cause."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as on a timeout: what follows removes the directory
     scratch = tempfile.mkdtemp(prefix="byre-differential-", dir=SHM if os.access(SHM, os.W_OK) else None)
-    programs = requests = failures = 0
+    programs = requests = dirty = failures = 0
     try:
         with multiprocessing.Pool(workers, signal.signal, (signal.SIGTERM, signal.SIG_DFL)) as pool:
             jobs = ((seed, scratch) for seed in range(first, first + count))
-            for seed, done, failure in pool.imap_unordered(run_in_worker, jobs, chunksize=4):
+            for seed, done, left_dirty, failure in pool.imap_unordered(run_in_worker, jobs, chunksize=4):
                 programs += 1
                 requests += done
+                dirty += left_dirty
                 if failure:
                     failures += 1
                     kept = os.path.join(results, f"seed-{seed}")
@@ -332,7 +397,8 @@ def run_many(first, count, workers, results):
                     break
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    print(f"{programs} programs, {requests} requests, {failures} mismatches (seeds from {first})")
+    print(f"{programs} programs, {requests} requests, {dirty} images left dirty, {failures} mismatches (seeds from "
+          f"{first})")
     return 0 if failures == 0 and programs == count else 1
 
 
@@ -345,11 +411,15 @@ def main():
     arguments = parser.parse_args()
     if not (shutil.which("qemu-img") and shutil.which("qemu-io")):
         return 77
+    global DIRTY_REFUSED
+    DIRTY_REFUSED = refusal_of_dirty_images()
+    if DIRTY_REFUSED:
+        print(f"no image is left dirty: {DIRTY_REFUSED}")
     results = os.environ.get("TEST_DIR") or os.getcwd()
     if arguments.seed is None:
         return run_many(arguments.first, arguments.programs, arguments.workers, results)
     directory = os.path.join(results, f"seed-{arguments.seed}")
-    requests, failure = run_program(arguments.seed, directory)
+    requests, _, failure = run_program(arguments.seed, directory)
     if failure:
         report(arguments.seed, failure, directory)
     print(f"1 program, {requests} requests, {1 if failure else 0} mismatches")

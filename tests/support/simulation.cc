@@ -17,6 +17,7 @@
 #include "byre/storage/memory.h"
 #include "byre/task/sync.h"
 #include "support/oracle.h"
+#include "support/recovery.h"
 #include "support/snapshot_image.h"
 #include "support/test_image.h"
 #include "support/verify.h"
@@ -82,6 +83,10 @@ Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
   const std::uint64_t cluster = geometry.cluster_size_bytes();
   const std::uint64_t clusters = random_cluster_count(options, random);
   setup.image.size_bytes = clusters * cluster - (random.one_in(3) ? 512 * random.below(cluster / 512) : 0);
+  if (geometry.version == 3 && random.one_in(2)) {
+    setup.image.lazy_refcounts = random.one_in(2);
+    if (random.one_in(3)) setup.lazy_refcounts = random.one_in(2);
+  }
   if (geometry.version == 3 && random.one_in(3)) setup.image.compression_type = format::CompressionType::zstd;
   if (random.one_in(2)) {
     setup.image.backing_name = "base";
@@ -148,9 +153,9 @@ class Simulation {
   // BYRE_SIM_TRACE=1 shows every request and every I/O of a seed that is repeated.
   void print_trace() {
     const format::Geometry& geometry = setup_.image.geometry;
-    fmt::print("version {}, cluster bits {}, refcount order {}, size {}, backing {}, snapshot {}\n", geometry.version,
-               geometry.cluster_bits, geometry.refcount_order, setup_.image.size_bytes, setup_.backing.size(),
-               snapshot_content_.has_value());
+    fmt::print("version {}, cluster bits {}, refcount order {}, size {}, backing {}, snapshot {}, lazy {}\n",
+               geometry.version, geometry.cluster_bits, geometry.refcount_order, setup_.image.size_bytes,
+               setup_.backing.size(), snapshot_content_.has_value(), setup_.lazy());
     trace_ = true;
     disk_on_->set_trace([](const StorageEvent& event) {
       fmt::print("  {} #{} {} {:#x}+{:#x}{}\n", event.completed ? "end  " : "begin", event.number,
@@ -189,7 +194,7 @@ class Simulation {
     }
     if (auto closed = loop.run((*disk)->close()); !closed) return fail(closed.error().message()), false;
     image_ = memory->content();
-    if (const Verdict verdict = verify(image_); !verdict.sound() || verdict.leaks != known_leaks_) {
+    if (const Verdict verdict = verify(image_); verdict.dirty || !verdict.sound() || verdict.leaks != known_leaks_) {
       return fail("after the preparation: " + verdict.text()), false;
     }
     auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image_)), setup_, std::nullopt));
@@ -301,8 +306,8 @@ class Simulation {
 
   void examine_crash(const std::string& where) {
     const Verdict verdict = verify(crash_);
-    if (!verdict.sound()) {
-      fail(where + ": " + verdict.text());
+    if (!verdict.sound() || (verdict.dirty && !setup_.lazy())) {
+      fail(where + (verdict.dirty ? ", dirty: " : ": ") + verdict.text());
       return;
     }
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory
@@ -314,6 +319,9 @@ class Simulation {
     if (const auto wrong = oracle_->check_crashed(*content)) fail(where + ", " + oracle_->explain(*wrong, *content));
     check_snapshot(loop, crash_, where);
     if (random_.one_in(32)) go_on_after_crash(*content, where);
+    if (!verdict.dirty || !random_.one_in(64)) return;
+    const std::string wrong = crash_during_repair(crash_, setup_, {*content, snapshot_content_}, random_.next());
+    if (!wrong.empty()) fail(where + ", " + wrong);
   }
 
   void check_snapshot(EventLoop& loop, const std::vector<std::byte>& image, const std::string& where) {
@@ -344,7 +352,8 @@ class Simulation {
     }
     if (auto closed = loop.run((*disk)->close()); !closed) fail(where + ": " + closed.error().message());
     const std::vector<std::byte> image = memory->content();
-    if (const Verdict verdict = verify(image); !verdict.sound()) fail(where + ", used again: " + verdict.text());
+    if (const Verdict verdict = verify(image); !verdict.sound() || verdict.dirty)
+      fail(where + ", used again: " + verdict.text());
     auto after = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), setup_, std::nullopt));
     if (!after || *after != content) fail(where + ": used again, it reads differently");
     check_snapshot(loop, image, where + ", used again");
@@ -368,7 +377,7 @@ class Simulation {
     SimulatedRandom unused(0);
     disk_on_->crash_image(unused, CrashMode::nothing, crash_);
     const Verdict verdict = verify(crash_);
-    if (!verdict.sound() || (options_.fault.nth == 0 && verdict.leaks != known_leaks_)) {
+    if (!verdict.sound() || verdict.dirty || (options_.fault.nth == 0 && verdict.leaks != known_leaks_)) {
       fail("closed: " + verdict.text());
     }
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory

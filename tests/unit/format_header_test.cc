@@ -11,6 +11,8 @@ namespace {
 
 using Patch = std::function<void(std::vector<std::byte>&)>;
 constexpr HeaderUse all_uses[] = {HeaderUse::read, HeaderUse::write, HeaderUse::inspect, HeaderUse::repair};
+// A repair can do without snapshot table and bitmaps.
+constexpr HeaderUse uses_but_repair[] = {HeaderUse::read, HeaderUse::write, HeaderUse::inspect};
 
 Result<Header> decode(const std::vector<std::byte>& cluster, HeaderUse use = HeaderUse::read,
                       std::uint64_t file_size_bytes = huge_file_bytes) {
@@ -269,7 +271,7 @@ TEST(DecodeHeader, RefusesTablesBeyondTheEndOfTheFile) {
   header.snapshot_table = HostOffset(0x40000);
   const std::vector<std::byte> with_snapshots = first_cluster(header);
   EXPECT_TRUE(decode(with_snapshots, HeaderUse::read, 0x50001).has_value());
-  for (const HeaderUse use : all_uses) {
+  for (const HeaderUse use : uses_but_repair) {
     expect_refused(decode(with_snapshots, use, 0x50000), ErrorCode::corrupt, "snapshot table at 0x40000");
   }
 }
@@ -417,9 +419,10 @@ TEST(DecodeHeader, BoundsTheNumberOfSnapshots) {
   header.snapshot_table = HostOffset(0x40000);
   EXPECT_EQ(decode_patched(header, set32(60, 65536)).value().snapshot_count, 65536u);
   for (const std::uint32_t count : {65537u, 0xffff'ffffu}) {
-    for (const HeaderUse use : all_uses) {
+    for (const HeaderUse use : uses_but_repair) {
       expect_refused(decode_patched(header, set32(60, count), use), ErrorCode::corrupt, "snapshots, above the limit");
     }
+    EXPECT_TRUE(decode_patched(header, set32(60, count), HeaderUse::repair).has_value());
   }
 }
 
@@ -459,9 +462,10 @@ TEST(DecodeHeader, JudgesTheBitmapsExtensionOnlyWhileItIsValid) {
   header.bitmaps = BitmapsExtension{0, 7, 0, HostOffset(3)};
   EXPECT_EQ(decode(first_cluster(header)).value(), header);
   header.autoclear_features = autoclear::bitmaps;
-  for (const HeaderUse use : all_uses) {
+  for (const HeaderUse use : uses_but_repair) {
     expect_refused(decode(first_cluster(header), use), ErrorCode::corrupt, "bitmaps");
   }
+  EXPECT_EQ(decode(first_cluster(header), HeaderUse::repair).value(), header);
   header.bitmaps = BitmapsExtension{1, 0, 32, HostOffset(0x40000)};
   EXPECT_EQ(decode(first_cluster(header)).value(), header);
   expect_refused(decode(first_cluster(header), HeaderUse::read, 0x40000), ErrorCode::corrupt, "bitmap directory");

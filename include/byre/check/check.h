@@ -24,6 +24,7 @@ namespace byre {
 enum class FindingClass {
   leak,        // host space that nothing refers to: wasted, harmless
   corruption,  // anything else that breaks an invariant
+  unchecked,   // what could not be read or followed: the check is incomplete (counted as check_errors)
   lost,        // what a repair had to give up, as a guest range or a snapshot; said once it is done
 };
 

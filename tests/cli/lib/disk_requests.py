@@ -339,6 +339,18 @@ class Session:
     def _aio_flush(self):
         self._wait()
 
+    def rewrite(self):
+        """Writes what is there already: the content is the same however far it gets. Where that would free a cluster,
+        which the tool might use again before the flush that makes it free, it does nothing."""
+        run = self._uniform()
+        if not run or any(self.disk.state(index) not in (FREE, KEPT) for index in self.disk.clusters(*run[:2])):
+            return
+        begin, end, value = run
+        self._say(f"aio_write -q -P {value} {begin} {end - begin}")
+        for index in self.disk.clusters(begin, end):
+            self.disk.states[index] = UNKNOWN
+        self._launch(begin, end)
+
 
 def reads_of(content, most_bytes):
     """Commands that read everything back, as far as it is made of single byte values and no longer than that."""
