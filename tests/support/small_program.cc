@@ -16,6 +16,7 @@
 #include "byre/storage/simulated.h"
 #include "byre/task/sync.h"
 #include "support/oracle.h"
+#include "support/recovery.h"
 #include "support/snapshot_image.h"
 #include "support/test_image.h"
 #include "support/verify.h"
@@ -89,6 +90,7 @@ Prepared prepare(const SmallVariant& variant) {
   Prepared prepared;
   prepared.test.image.geometry = {variant.version, 9, 4};
   prepared.test.image.size_bytes = disk_bytes;
+  prepared.test.image.lazy_refcounts = variant.lazy;
   if (variant.backing) {
     prepared.test.image.backing_name = "base";
     prepared.test.backing.resize(disk_bytes - 512 + 256);  // ends within the last cluster
@@ -245,14 +247,21 @@ class SmallRun {
   void examine(std::uint64_t index) {
     ++result_.examined;
     const auto where = [&] { return fmt::format("moment {}, state {}: ", result_.moments, index); };
-    if (const Verdict verdict = verify(crash_); !verdict.sound()) return (void)fail(where() + verdict.text());
+    const Verdict verdict = verify(crash_);
+    if (!verdict.sound()) return (void)fail(where() + verdict.text());
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory
     const auto content = read(loop, {});
     if (!content) return (void)fail(where() + content.error().message());
     if (const auto wrong = oracle_->check_crashed(*content)) fail(where() + oracle_->explain(*wrong, *content));
-    if (!variant_.snapshot) return;
-    const auto snapshot = read(loop, "1");
-    if (!snapshot || *snapshot != prepared_.content) fail(where() + "the snapshot reads differently");
+    Expected expected{*content, {}};
+    if (variant_.snapshot) {
+      const auto snapshot = read(loop, "1");
+      if (!snapshot || *snapshot != prepared_.content) fail(where() + "the snapshot reads differently");
+      expected.snapshot = prepared_.content;
+    }
+    if (!verdict.dirty || !random_.one_in(64)) return;
+    const std::string wrong = crash_during_repair(crash_, prepared_.test, expected, random_.next());
+    if (!wrong.empty()) fail(where() + wrong);
   }
 
   Result<std::vector<std::byte>> read(EventLoop& loop, std::optional<std::string> snapshot) {
@@ -261,7 +270,9 @@ class SmallRun {
 
   void examine_closed() {
     storage_->crash_image(0, crash_);
-    if (const Verdict verdict = verify(crash_); !verdict.clean()) fail("closed: " + verdict.text());
+    if (const Verdict verdict = verify(crash_); !verdict.clean() || verdict.dirty) {
+      fail("closed: " + verdict.text());
+    }
     examine(0);
     --result_.examined;  // no crash
   }
@@ -282,13 +293,14 @@ class SmallRun {
 }  // namespace
 
 std::string SmallVariant::text() const {
-  return fmt::format("version {}{}{}{}, sectors of {}{}", version, backing ? ", backing file" : "",
-                     used ? ", used" : ", empty", snapshot ? ", snapshot" : "", sector_bytes,
+  return fmt::format("version {}{}{}{}{}, sectors of {}{}", version, backing ? ", backing file" : "",
+                     used ? ", used" : ", empty", snapshot ? ", snapshot" : "", lazy ? ", lazy" : "", sector_bytes,
                      newest_first ? ", newest first" : "");
 }
 
 bool SmallVariant::same_image(const SmallVariant& other) const {
-  return version == other.version && backing == other.backing && used == other.used && snapshot == other.snapshot;
+  return version == other.version && backing == other.backing && used == other.used && snapshot == other.snapshot &&
+         lazy == other.lazy;
 }
 
 std::vector<SmallVariant> small_variants() {
@@ -303,6 +315,8 @@ std::vector<SmallVariant> small_variants() {
         all.push_back(variant);
         variant.snapshot = used;
         if (used) all.push_back(variant);
+        variant.lazy = used && version == 3;
+        if (variant.lazy) all.push_back(variant);
       }
     }
   }

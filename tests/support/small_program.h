@@ -17,6 +17,7 @@ struct SmallVariant {
   bool backing = false;
   bool used = false;      // one cluster is stored, one compressed, one zero
   bool snapshot = false;  // of the used image
+  bool lazy = false;      // lazy refcounts
   // How its disk behaves.
   bool newest_first = false;  // I/O completes in the order of its submission, or the newest first
   std::uint32_t sector_bytes = 512;
