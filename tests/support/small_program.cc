@@ -304,19 +304,23 @@ bool SmallVariant::same_image(const SmallVariant& other) const {
 }
 
 std::vector<SmallVariant> small_variants() {
+  struct Use {
+    bool used, snapshot, lazy;
+  };
+  constexpr Use uses[] = {
+      {false, false, false}, {true, false, false}, {true, true, false}, {true, false, true}, {true, true, true}};
   std::vector<SmallVariant> all;
   for (const unsigned version : {2u, 3u}) {
     for (const bool backing : {false, true}) {
-      for (const bool used : {false, true}) {
+      for (const Use& use : uses) {
+        if (use.lazy && version == 2) continue;
         SmallVariant variant;
         variant.version = version;
         variant.backing = backing;
-        variant.used = used;
+        variant.used = use.used;
+        variant.snapshot = use.snapshot;
+        variant.lazy = use.lazy;
         all.push_back(variant);
-        variant.snapshot = used;
-        if (used) all.push_back(variant);
-        variant.lazy = used && version == 3;
-        if (variant.lazy) all.push_back(variant);
       }
     }
   }
