@@ -81,7 +81,7 @@ class Verifier {
     const bool is_first = owner.what.empty();
     if (!is_first && owner.what != what) error("host cluster {} is {} and {} (I-14)", cluster, owner.what, what);
     if (!is_first && owner.tree == tree_ && what != compressed_extent) {
-      error("host cluster {} is a {} twice (I-16)", cluster, what);
+      verdict_.aliases.push_back(fmt::format("host cluster {} is a {} twice (I-16)", cluster, what));
     }
     owner = {what, tree_};
   }
@@ -217,8 +217,8 @@ class Verifier {
 }  // namespace
 
 std::string Verdict::text() const {
-  return fmt::format("{} leaks, {} errors: {}; {}", leaks, errors.size(), fmt::join(errors, "; "),
-                     fmt::join(leak_notes, "; "));
+  return fmt::format("{} leaks, {} errors: {}; {}; {}", leaks, errors.size() + aliases.size(), fmt::join(errors, "; "),
+                     fmt::join(aliases, "; "), fmt::join(leak_notes, "; "));
 }
 
 Verdict verify(ConstBytes image, Counts counts) { return Verifier(image, counts).run(); }
