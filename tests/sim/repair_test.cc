@@ -104,7 +104,8 @@ class CutOffRepair {
     options.repair = Repair::all;
     const auto report = loop.run(check_image(again, options));
     if (!report || !report->clean()) return fail(where + ": a second repair does not succeed");
-    if (const Verdict verdict = verify(again.content()); !verdict.sound()) fail(where + ": " + verdict.text());
+    // Aliases stay: with the right count they are harmless (docs/format.md I-16).
+    if (const Verdict verdict = verify(again.content()); !verdict.errors.empty()) fail(where + ": " + verdict.text());
     compare(again.content(), where);
   }
 

@@ -36,8 +36,8 @@ void OwnerWatch::note(const StorageEvent& event) {
   if (event.operation == StorageOperation::write || event.operation == StorageOperation::punch) {
     check_request(event, owners_in_memory());
   }
-  if (event.operation == StorageOperation::allocate) return;  // makes the file longer, touches no byte
-  in_flight_[event.number] = {event.offset_bytes, event.offset_bytes + event.length_bytes};
+  if (event.operation == StorageOperation::allocate) return;  // changes no byte
+  in_flight_[event.number] = {event.operation, event.offset_bytes, event.offset_bytes + event.length_bytes};
 }
 
 const RegionMap& OwnerWatch::durable() {
@@ -128,7 +128,8 @@ void OwnerWatch::check_cluster(const StorageEvent& event, std::uint64_t cluster,
   if (owner || !durable().owners(cluster).empty()) return;
   for (const auto& [number, other] : in_flight_) {
     if (event.offset_bytes >= other.end || other.begin >= event.offset_bytes + event.length_bytes) continue;
-    return fail(fmt::format("taken twice: {} overlaps #{}, which is in flight", what, number));
+    return fail(fmt::format("taken twice: {} overlaps {} #{} of {:#x}+{:#x}, which is in flight", what,
+                            storage_operation_name(other.operation), number, other.begin, other.end - other.begin));
   }
 }
 

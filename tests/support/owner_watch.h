@@ -31,6 +31,7 @@ class OwnerWatch {
 
  private:
   struct InFlight {
+    StorageOperation operation;
     std::uint64_t begin, end;
   };
   using Owners = std::map<std::uint64_t, std::vector<Region>>;

@@ -307,7 +307,7 @@ class Simulation {
 
   void examine_crash(const std::string& where) {
     const Verdict verdict = verify(crash_);
-    if (!verdict.sound() || verdict.aliases > 0 || (verdict.dirty && !setup_.lazy())) {
+    if (!verdict.sound() || (verdict.dirty && !setup_.lazy())) {
       fail(where + (verdict.dirty ? ", dirty: " : ": ") + verdict.text());
       return;
     }

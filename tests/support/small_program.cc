@@ -1,5 +1,5 @@
-// The prepared image of a variant is made once and kept. Requests run one after the other; requests in flight at once
-// are the business of the random programs and of AllOrders.
+// The prepared image of a variant is made once and kept. Requests run one after the other, or all at once; then those
+// that overlap may take effect in any order, which is what the oracle allows.
 
 #include "support/small_program.h"
 
@@ -14,7 +14,9 @@
 #include "byre/data/disk.h"
 #include "byre/storage/memory.h"
 #include "byre/storage/simulated.h"
+#include "byre/task/sync.h"
 #include "support/oracle.h"
+#include "support/recovery.h"
 #include "support/snapshot_image.h"
 #include "support/test_image.h"
 #include "support/verify.h"
@@ -22,7 +24,7 @@
 namespace byre::test {
 namespace {
 
-enum class Kind { write, zero_keep, zero_unmap, discard, compressed, flush };
+enum class Kind { write, zero_keep, zero_unmap, discard, compressed, flush, read };
 
 struct Request {
   Kind kind;
@@ -39,11 +41,11 @@ constexpr Request requests[] = {
     {Kind::zero_keep, 448, 640},    {Kind::zero_keep, 512, 1536}, {Kind::zero_unmap, 0, 512},
     {Kind::zero_unmap, 512, 1536},  {Kind::discard, 0, 512},      {Kind::discard, 448, 1088},
     {Kind::discard, 0, 1536},       {Kind::compressed, 0, 512},   {Kind::compressed, 512, 1024},
-    {Kind::compressed, 1024, 1536}, {Kind::flush, 0, 0},
+    {Kind::compressed, 1024, 1536}, {Kind::flush, 0, 0},          {Kind::read, 0, disk_bytes},
 };
 
 std::string_view kind_name(Kind kind) {
-  constexpr std::string_view names[] = {"write", "zero", "unmap", "discard", "compressed", "flush"};
+  constexpr std::string_view names[] = {"write", "zero", "unmap", "discard", "compressed", "flush", "read"};
   return names[static_cast<std::size_t>(kind)];
 }
 
@@ -61,7 +63,8 @@ Task<Result<void>> perform(Disk& disk, Request request, std::byte value) {
     case Kind::zero_keep: co_return co_await disk.write_zeroes(request.offset, length, ZeroMode::keep);
     case Kind::zero_unmap: co_return co_await disk.write_zeroes(request.offset, length, ZeroMode::unmap);
     case Kind::discard: co_return co_await disk.discard(request.offset, length);
-    case Kind::flush: break;
+    case Kind::flush:
+    case Kind::read: break;
   }
   co_return co_await disk.flush();
 }
@@ -87,6 +90,7 @@ Prepared prepare(const SmallVariant& variant) {
   Prepared prepared;
   prepared.test.image.geometry = {variant.version, 9, 4};
   prepared.test.image.size_bytes = disk_bytes;
+  prepared.test.image.lazy_refcounts = variant.lazy;
   if (variant.backing) {
     prepared.test.image.backing_name = "base";
     prepared.test.backing.resize(disk_bytes - 512 + 256);  // ends within the last cluster
@@ -125,7 +129,11 @@ class SmallRun {
     if (!prepared_.failure.empty()) return fail(prepared_.failure);
     auto scheduler = std::make_unique<SimulatedScheduler>(0);
     SimulatedScheduler& schedule = *scheduler;
-    schedule.set_chooser([this](std::size_t count) { return variant_.newest_first ? count - 1 : 0; });
+    if (options_.choose) {
+      schedule.set_chooser(options_.choose);
+    } else {
+      schedule.set_chooser([this](std::size_t count) { return variant_.newest_first ? count - 1 : 0; });
+    }
     EventLoop loop(std::move(scheduler));
     SimulatedDiskOptions disk_options;
     disk_options.sector_bytes = variant_.sector_bytes;
@@ -152,7 +160,7 @@ class SmallRun {
   // The bytes that a request surely changes.
   Request effect(const Request& request) const {
     Request changed = request;
-    if (request.kind == Kind::flush) changed.end = changed.offset;
+    if (request.kind == Kind::flush || request.kind == Kind::read) changed.end = changed.offset;
     if (request.kind != Kind::discard) return changed;
     changed.offset = (request.offset + cluster - 1) / cluster * cluster;
     changed.end = prepared_.clears ? std::max(changed.offset, request.end / cluster * cluster) : changed.offset;
@@ -160,23 +168,38 @@ class SmallRun {
   }
 
   Task<Result<void>> run_program(Disk& disk) {
-    for (std::size_t i = 0; i < program_.size() && result_.failure.empty(); ++i) {
+    if (options_.choose) {
+      examines_ = true;
+      TaskGroup all;
+      for (std::size_t i = 0; i < program_.size(); ++i) all.start(one(disk, requests[program_[i]], value_at(i)));
+      co_await all.join();
+    }
+    for (std::size_t i = 0; !options_.choose && i < program_.size() && result_.failure.empty(); ++i) {
       examines_ = i + 1 == program_.size();
       co_await one(disk, requests[program_[i]], value_at(i));
     }
-    std::vector<std::byte> content(disk_bytes);
     const std::uint64_t since = oracle_->now();
-    const Bytes target(content);
-    const auto read = co_await disk.read(0, target);
-    if (!read) fail("read: " + read.error().message());
-    if (const auto wrong = oracle_->check_running(content, since)) fail(oracle_->explain(*wrong, content));
+    co_await read_and_check(disk);
     const auto closed = co_await disk.close();
     if (!closed) fail("close: " + closed.error().message());
     oracle_->flushed(since);
     co_return Result<void>{};
   }
 
-  Task<void> one(Disk& disk, Request request, std::byte value) {
+  Task<void> read_and_check(Disk& disk) {
+    std::vector<std::byte> content(disk_bytes);
+    const std::uint64_t since = oracle_->now();
+    const Bytes target(content);
+    const auto done = co_await disk.read(0, target);
+    if (!done) fail("read: " + done.error().message());
+    if (const auto wrong = oracle_->check_running(content, since)) fail(oracle_->explain(*wrong, content));
+  }
+
+  Task<Result<void>> one(Disk& disk, Request request, std::byte value) {
+    if (request.kind == Kind::read) {
+      co_await read_and_check(disk);
+      co_return Result<void>{};
+    }
     const Request changed = effect(request);
     const bool writes = request.kind == Kind::write || request.kind == Kind::compressed;
     const std::uint64_t issued = oracle_->now();
@@ -193,10 +216,12 @@ class SmallRun {
     } else {
       fail("request: " + done.error().message());
     }
+    co_return Result<void>{};
   }
 
   void before_pick() {
     if (!examines_ || !result_.failure.empty()) return;
+    if (options_.choose) return examine_one();
     ++result_.moments;
     const std::uint64_t count = storage_->crash_state_count(options_.states_of_a_moment + 1);
     const bool all = count <= options_.states_of_a_moment;
@@ -212,17 +237,31 @@ class SmallRun {
     }
   }
 
+  void examine_one() {
+    if (!random_.one_in(32)) return;
+    ++result_.moments;
+    storage_->crash_image(random_, CrashMode::random_subset, crash_);
+    examine(0);
+  }
+
   void examine(std::uint64_t index) {
     ++result_.examined;
     const auto where = [&] { return fmt::format("moment {}, state {}: ", result_.moments, index); };
-    if (const Verdict verdict = verify(crash_); !verdict.sound()) return (void)fail(where() + verdict.text());
+    const Verdict verdict = verify(crash_);
+    if (!verdict.sound()) return (void)fail(where() + verdict.text());
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory
     const auto content = read(loop, {});
     if (!content) return (void)fail(where() + content.error().message());
     if (const auto wrong = oracle_->check_crashed(*content)) fail(where() + oracle_->explain(*wrong, *content));
-    if (!variant_.snapshot) return;
-    const auto snapshot = read(loop, "1");
-    if (!snapshot || *snapshot != prepared_.content) fail(where() + "the snapshot reads differently");
+    Expected expected{*content, {}};
+    if (variant_.snapshot) {
+      const auto snapshot = read(loop, "1");
+      if (!snapshot || *snapshot != prepared_.content) fail(where() + "the snapshot reads differently");
+      expected.snapshot = prepared_.content;
+    }
+    if (!verdict.dirty || !random_.one_in(64)) return;
+    const std::string wrong = crash_during_repair(crash_, prepared_.test, expected, random_.next());
+    if (!wrong.empty()) fail(where() + wrong);
   }
 
   Result<std::vector<std::byte>> read(EventLoop& loop, std::optional<std::string> snapshot) {
@@ -231,8 +270,11 @@ class SmallRun {
 
   void examine_closed() {
     storage_->crash_image(0, crash_);
-    if (const Verdict verdict = verify(crash_); !verdict.clean()) fail("closed: " + verdict.text());
+    if (const Verdict verdict = verify(crash_); !verdict.clean() || verdict.dirty) {
+      fail("closed: " + verdict.text());
+    }
     examine(0);
+    --result_.examined;  // no crash
   }
 
   const SmallVariant variant_;
@@ -251,34 +293,52 @@ class SmallRun {
 }  // namespace
 
 std::string SmallVariant::text() const {
-  return fmt::format("version {}{}{}{}, sectors of {}{}", version, backing ? ", backing file" : "",
-                     used ? ", used" : ", empty", snapshot ? ", snapshot" : "", sector_bytes,
+  return fmt::format("version {}{}{}{}{}, sectors of {}{}", version, backing ? ", backing file" : "",
+                     used ? ", used" : ", empty", snapshot ? ", snapshot" : "", lazy ? ", lazy" : "", sector_bytes,
                      newest_first ? ", newest first" : "");
 }
 
 bool SmallVariant::same_image(const SmallVariant& other) const {
-  return version == other.version && backing == other.backing && used == other.used && snapshot == other.snapshot;
+  return version == other.version && backing == other.backing && used == other.used && snapshot == other.snapshot &&
+         lazy == other.lazy;
 }
 
 std::vector<SmallVariant> small_variants() {
+  struct Use {
+    bool used, snapshot, lazy;
+  };
+  constexpr Use uses[] = {
+      {false, false, false}, {true, false, false}, {true, true, false}, {true, false, true}, {true, true, true}};
   std::vector<SmallVariant> all;
   for (const unsigned version : {2u, 3u}) {
     for (const bool backing : {false, true}) {
-      for (const bool used : {false, true}) {
+      for (const Use& use : uses) {
+        if (use.lazy && version == 2) continue;
         SmallVariant variant;
         variant.version = version;
         variant.backing = backing;
-        variant.used = used;
+        variant.used = use.used;
+        variant.snapshot = use.snapshot;
+        variant.lazy = use.lazy;
         all.push_back(variant);
-        variant.snapshot = used;
-        if (used) all.push_back(variant);
       }
     }
   }
   return all;
 }
 
-std::uint64_t small_request_count() { return std::size(requests); }
+std::uint64_t small_request_count() { return small_read; }
+
+std::vector<unsigned> small_requests_by_kind() {
+  std::vector<unsigned> all;
+  for (unsigned number = 0; number < std::size(requests); ++number) {
+    const Request& request = requests[number];
+    const bool wide = request.end - request.offset >= 1024 || request.kind == Kind::flush;
+    const bool packed = request.kind == Kind::compressed && request.offset == 512;
+    if (wide || packed) all.push_back(number);
+  }
+  return all;
+}
 
 std::string small_program_text(const std::vector<unsigned>& program) {
   std::string text;

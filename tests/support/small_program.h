@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct SmallVariant {
   bool backing = false;
   bool used = false;      // one cluster is stored, one compressed, one zero
   bool snapshot = false;  // of the used image
+  bool lazy = false;      // lazy refcounts
   // How its disk behaves.
   bool newest_first = false;  // I/O completes in the order of its submission, or the newest first
   std::uint32_t sector_bytes = 512;
@@ -26,13 +28,19 @@ struct SmallVariant {
 // The images; each on a disk with 512-byte sectors on which what was submitted first completes first.
 std::vector<SmallVariant> small_variants();
 
-// How many different requests there are; programs are lists of their numbers.
+// How many different requests there are; programs are lists of their numbers. One more reads everything.
 std::uint64_t small_request_count();
+inline constexpr unsigned small_read = 17;
+// Numbers of requests that touch one another, one of each kind, the one that reads included.
+std::vector<unsigned> small_requests_by_kind();
 std::string small_program_text(const std::vector<unsigned>& program);
 
 struct SmallOptions {
   std::uint64_t states_of_a_moment = 4096;  // where a crash may leave more images, `samples` of them are drawn
   unsigned samples = 256;
+  // Set: all requests begin at once, and it picks the I/O that completes next. Of one moment in 32 one crash image is
+  // drawn.
+  std::function<std::size_t(std::size_t count)> choose;
 };
 
 struct SmallResult {

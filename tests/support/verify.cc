@@ -74,12 +74,15 @@ class Verifier {
     return true;
   }
 
-  // One kind of owner for each cluster (I-14). Within one tree one reference, but for compressed extents, which share.
+  // True whatever the counts say: one kind of owner for each cluster (I-14), and within one tree one reference, but for
+  // compressed extents, which share.
   void own(std::uint64_t cluster, const std::string_view what) {
     Owner& owner = owners_[cluster];
     const bool is_first = owner.what.empty();
     if (!is_first && owner.what != what) error("host cluster {} is {} and {} (I-14)", cluster, owner.what, what);
-    if (!is_first && owner.tree == tree_ && what != compressed_extent) ++verdict_.aliases;
+    if (!is_first && owner.tree == tree_ && what != compressed_extent) {
+      verdict_.aliases.push_back(fmt::format("host cluster {} is a {} twice (I-16)", cluster, what));
+    }
     owner = {what, tree_};
   }
 
@@ -214,8 +217,8 @@ class Verifier {
 }  // namespace
 
 std::string Verdict::text() const {
-  return fmt::format("{} leaks, {} aliases, {} errors: {}; {}", leaks, aliases, errors.size(), fmt::join(errors, "; "),
-                     fmt::join(leak_notes, "; "));
+  return fmt::format("{} leaks, {} errors: {}; {}; {}", leaks, errors.size() + aliases.size(), fmt::join(errors, "; "),
+                     fmt::join(aliases, "; "), fmt::join(leak_notes, "; "));
 }
 
 Verdict verify(ConstBytes image, Counts counts) { return Verifier(image, counts).run(); }

@@ -12,15 +12,14 @@ namespace byre::test {
 
 struct Verdict {
   std::vector<std::string> errors;      // anything that breaks an invariant, but for leaks
+  std::vector<std::string> aliases;     // clusters that one tree refers to twice (I-16): what others may leave
   std::vector<std::string> leak_notes;  // the first few
   std::uint64_t leaks = 0;              // clusters whose count is higher than their references
 
-  // L2 tables and data clusters that one tree names twice: legal with the right count, but never made by the engine.
-  std::uint64_t aliases = 0;
   bool dirty = false;  // the dirty bit is set
 
-  bool sound() const { return errors.empty(); }  // what a crash may leave
-  bool clean() const { return errors.empty() && leaks == 0; }
+  bool sound() const { return errors.empty() && aliases.empty(); }  // what a crash may leave
+  bool clean() const { return sound() && leaks == 0; }
   std::string text() const;
 };
 
