@@ -1,5 +1,6 @@
-// random_io IMAGE read|write DEPTH COUNT: 4 KiB requests at strided offsets through the library, several in flight, as
-// `qemu-img bench -s 4096 -S STEP -c COUNT -d DEPTH` makes them. Prints the seconds that the requests took.
+// random_io IMAGE read|write|flush DEPTH COUNT: 4 KiB requests at strided offsets through the library, several in
+// flight, as `qemu-img bench -s 4096 -S STEP -c COUNT -d DEPTH` makes them. With `flush` each is a write to the next 64
+// KiB with a flush behind it, as with `-w -S 65536 --flush-interval=1`. Prints the seconds that the requests took.
 
 #include <fmt/format.h>
 
@@ -17,10 +18,12 @@ namespace {
 
 constexpr std::uint64_t request_bytes = 4096;
 constexpr std::uint64_t step_bytes = 4096 * 16411;  // a stride that visits the disk in no local order
+constexpr std::uint64_t flushed_step_bytes = 64 << 10;
 
 struct Job {
   Disk& disk;
   bool write;
+  bool flush;
   std::uint64_t left;
   std::uint64_t at = 0;
 };
@@ -30,10 +33,11 @@ Task<Result<void>> work(Job& job) {
   while (job.left > 0) {
     --job.left;
     const std::uint64_t offset = job.at;
-    job.at = (job.at + step_bytes) % job.disk.size_bytes();
+    job.at = (job.at + (job.flush ? flushed_step_bytes : step_bytes)) % job.disk.size_bytes();
     if (job.write) {
       const ConstBytes data(buffer);
       BYRE_CO_CHECK(co_await job.disk.write(offset, data));
+      if (job.flush) BYRE_CO_CHECK(co_await job.disk.flush());
     } else {
       const Bytes target(buffer);
       BYRE_CO_CHECK(co_await job.disk.read(offset, target));
@@ -42,12 +46,13 @@ Task<Result<void>> work(Job& job) {
   co_return Result<void>{};
 }
 
-Task<Result<double>> measure(std::string path, bool write, unsigned depth, std::uint64_t count) {
+Task<Result<double>> measure(std::string path, std::string what, unsigned depth, std::uint64_t count) {
+  const bool write = what != "read";
   OpenOptions options;
   options.format = "qcow2";
   options.writable = write;
   BYRE_CO_TRY(auto disk, co_await open_disk(path, options));
-  Job job{*disk, write, count};
+  Job job{*disk, write, what == "flush", count};
   const auto begin = std::chrono::steady_clock::now();
   TaskGroup group;
   for (unsigned i = 0; i < depth; ++i) group.start(work(job));
@@ -62,14 +67,13 @@ Task<Result<double>> measure(std::string path, bool write, unsigned depth, std::
 
 int main(int argc, char** argv) {
   if (argc != 5) {
-    fmt::print(stderr, "usage: random_io IMAGE read|write DEPTH COUNT\n");
+    fmt::print(stderr, "usage: random_io IMAGE read|write|flush DEPTH COUNT\n");
     return 1;
   }
   auto loop = byre::make_event_loop();
   if (!loop) return 1;
-  const bool write = std::string(argv[2]) == "write";
   const auto depth = static_cast<unsigned>(std::atoi(argv[3]));
-  const auto seconds = (*loop)->run(byre::measure(argv[1], write, depth, std::strtoull(argv[4], nullptr, 10)));
+  const auto seconds = (*loop)->run(byre::measure(argv[1], argv[2], depth, std::strtoull(argv[4], nullptr, 10)));
   if (!seconds) {
     fmt::print(stderr, "random_io: {}\n", seconds.error().message());
     return 1;

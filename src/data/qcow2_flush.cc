@@ -5,14 +5,28 @@
 // and nothing that it unlinked is given back; the next pipeline writes it anew.
 
 #include <algorithm>
+#include <cstring>
 
+#include "base/broken.h"
 #include "base/text.h"
 #include "data/qcow2_disk.h"
 
 namespace byre {
 namespace {
 constexpr std::size_t writes_in_flight = 16;
+
+// The writes with what their pages hold now instead of at the cut: for tests that break the rule.
+std::vector<meta::CutWrite> as_of_now(meta::PageCache& cache, std::vector<meta::CutWrite> writes) {
+  const std::size_t page_size = cache.page_size_bytes();
+  for (meta::CutWrite& write : writes) {
+    for (std::size_t offset = 0; offset + page_size <= write.bytes.size(); offset += page_size) {
+      const meta::Page* page = cache.find(write.at + offset);
+      if (page) std::memcpy(write.bytes.data() + offset, page->bytes.get(), page_size);
+    }
+  }
+  return writes;
 }
+}  // namespace
 
 Qcow2Disk::Qcow2Disk(Parts parts)
     : storage_(std::move(parts.storage)),
@@ -71,17 +85,22 @@ Task<Result<void>> Qcow2Disk::write_back() {
 Task<Result<void>> Qcow2Disk::write_cut(const meta::Cut& cut) {
   const bool mapping_only = cut.scope == meta::CutScope::mapping;
   if (mapping_only && cut.made.fresh_end.bytes > durable_end_bytes_) co_await extend_ahead(cut.made.fresh_end);
-  const bool any_order = mapping_only && !cut.made.data_first && cut.made.fresh_end.bytes <= durable_end_bytes_;
-  if (!any_order || cut.links.empty()) {
-    BYRE_CO_CHECK(co_await write_stage(cut.counts));
-    BYRE_CO_CHECK(co_await sync());
-  } else {
-    BYRE_PROBE("data: links and data become durable in one sync");
-  }
+  const bool as_before = !cut.made.data_first || BYRE_BROKEN("lazy-link-not-fresh");
+  const bool inside = cut.made.fresh_end.bytes <= durable_end_bytes_ || BYRE_BROKEN("lazy-link-behind-end");
+  const bool any_order = mapping_only && as_before && inside && !cut.links.empty();
+  if (any_order) BYRE_PROBE("data: links and data become durable in one sync");
+  BYRE_CO_CHECK(co_await write_stage(cut.counts));
+  if (!any_order && (cut.links.empty() || !BYRE_BROKEN("no-sync-before-l2"))) BYRE_CO_CHECK(co_await sync());
   for (const auto* stage : {&cut.table, &cut.pointer, &cut.links, &cut.roots, &cut.l1_pointer}) {
     if (stage->empty()) continue;
     BYRE_CO_CHECK(check_running());
-    BYRE_CO_CHECK(co_await write_stage(*stage));
+    if (BYRE_BROKEN("no-cut")) {
+      const std::vector<meta::CutWrite> now = as_of_now(metadata_->cache(), *stage);
+      BYRE_CO_CHECK(co_await write_stage(now));
+    } else {
+      BYRE_CO_CHECK(co_await write_stage(*stage));
+    }
+    if (stage == &cut.links && !cut.roots.empty() && BYRE_BROKEN("no-sync-before-l1")) continue;
     BYRE_CO_CHECK(co_await sync());
   }
   co_return Result<void>{};
@@ -152,6 +171,7 @@ Task<Result<void>> Qcow2Disk::settle() {
 
 // The dirty bit goes last (O-12); where something before it failed, it stays.
 Task<Result<void>> Qcow2Disk::end_session() {
+  if (BYRE_BROKEN("clear-dirty-early")) BYRE_CO_CHECK(co_await clear_dirty_mark());
   BYRE_CO_CHECK(co_await settle());
   co_await trim_ahead();
   co_return co_await clear_dirty_mark();

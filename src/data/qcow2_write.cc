@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "base/broken.h"
 #include "data/qcow2_disk.h"
 #include "data/range.h"
 #include "format/compression.h"
@@ -99,9 +100,10 @@ Task<Result<std::uint64_t>> Qcow2Disk::write_allocating(GuestOffset at, ConstByt
   const std::uint64_t clusters = geometry_.clusters_for(at + length - first);
   BYRE_CO_TRY(meta::Reservation reservation,
               co_await decide([this, first, clusters] { return metadata_->reserve(first, clusters); }));
+  if (BYRE_BROKEN("link-before-write")) std::move(reservation).commit();
   BYRE_CO_CHECK(co_await write_reserved(reservation, at, data.first(length)));
   BYRE_CO_CHECK(check_running());
-  std::move(reservation).commit();
+  if (!BYRE_BROKEN("link-before-write")) std::move(reservation).commit();
   if (metadata_->damage()) BYRE_CO_CHECK(co_await mark_corrupt(*metadata_->damage()));
   co_return length;
 }

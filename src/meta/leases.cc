@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/broken.h"
 #include "byre/base/assert.h"
 
 namespace byre::meta {
@@ -14,6 +15,11 @@ Lease LeaseBook::begin() {
   if (running_.empty() || running_.back().epoch != epoch_) running_.push_back({epoch_, 0});
   ++running_.back().count;
   return Lease(this, epoch_);
+}
+
+bool LeaseBook::quiet(std::uint64_t stamp) const {
+  if (running_.empty() || running_.front().epoch > stamp) return true;
+  return BYRE_BROKEN("no-lease");
 }
 
 void LeaseBook::end(std::uint64_t epoch) {

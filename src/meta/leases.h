@@ -31,7 +31,7 @@ class LeaseBook {
   // Stamps an unlink, and starts a new epoch.
   std::uint64_t stamp_unlink() { return epoch_++; }
   // True if every lease that could know what was unlinked at `stamp` has ended.
-  bool quiet(std::uint64_t stamp) const { return running_.empty() || running_.front().epoch > stamp; }
+  bool quiet(std::uint64_t stamp) const;
 
  private:
   friend class Lease;

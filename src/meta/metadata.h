@@ -161,6 +161,7 @@ class Metadata {
   void cut_pages(Cut& cut);
   void cut_refcount_table(Cut& cut);
   void cut_l1(Cut& cut);
+  void give_back_early();
   void set_free(Page& page, std::uint64_t cluster);
   void note_damage(std::string message);
   Outcome<std::vector<format::L2Entry>> table_entries(std::uint64_t l1_index);

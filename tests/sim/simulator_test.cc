@@ -77,9 +77,21 @@ SimulationOptions crowded_images() {
   return options;
 }
 
+SimulationOptions lazy_images() {
+  SimulationOptions options;
+  options.operations = 16;
+  options.workers = 3;
+  options.crash_one_in = 2;
+  options.lazy = true;
+  return options;
+}
+
 TEST(Simulator, EveryCrashPointOfShortProgramsLeavesASoundImage) { run_until(1'000'000, 40'000, short_programs()); }
 TEST(Simulator, RandomCrashPointsOfLongProgramsLeaveASoundImage) { run_until(2'000'000, 40'000, long_programs()); }
 TEST(Simulator, LargeClustersAreSoundToo) { run_until(3'000'000, 1'500, large_clusters()); }
+
+TEST(Simulator, LazyRefcountsAreSoundToo) { run_until(9'500'000, 20'000, lazy_images()); }
+TEST(NightlySimulator, LazyRefcountsAreSoundToo) { run_until(95'000'000, 500'000, lazy_images()); }
 
 TEST(Simulator, RefcountTablesThatMustGrowAreSoundToo) { run_until(5'000'000, 1'500, crowded_images()); }
 

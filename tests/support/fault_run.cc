@@ -267,7 +267,8 @@ class FaultRun {
   }
 
   void examine(const std::string& where) {
-    if (const Verdict verdict = verify(crash_); !verdict.sound()) return fail(where + ": " + verdict.text());
+    if (const Verdict verdict = verify(crash_, Counts::judged); !verdict.sound())
+      return fail(where + ": " + verdict.text());
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory
     auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(crash_)), test_));
     if (!content) return fail(where + ": " + content.error().message());

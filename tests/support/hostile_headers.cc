@@ -108,8 +108,8 @@ void add_features(Headers& headers) {
   headers.add64(48, "bitmaps bit without bitmaps", 88, {format::autoclear::bitmaps}, accepted);
   headers.add64(58, "unknown autoclear bits", 88, {two_to(2), two_to(63), ~two_to(0) - 2}, accepted);
   headers.add64(58, "raw bit without a data file", 88, {format::autoclear::raw_external_data}, accepted);
-  // Not repaired yet, so neither written; how long the tables claim to be costs nothing.
-  headers.add64(55, "dirty", 72, {format::incompatible::dirty}, never_written);
+  // Repaired when it is opened for writing; how long the tables claim to be costs nothing.
+  headers.add64(55, "dirty", 72, {format::incompatible::dirty}, accepted);
   ImageBuilder long_table = sample_image();
   long_table.put64(72, format::incompatible::dirty);
   long_table.put32(36, 4194304);

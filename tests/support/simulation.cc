@@ -74,7 +74,7 @@ std::uint64_t random_cluster_count(const SimulationOptions& options, SimulatedRa
 Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
   Setup setup;
   format::Geometry& geometry = setup.image.geometry;
-  geometry.version = random.one_in(3) ? 2 : 3;
+  geometry.version = random.one_in(3) && !options.lazy ? 2 : 3;
   geometry.cluster_bits = static_cast<unsigned>(9 + random.below(random.one_in(4) ? 4 : 2));
   if (options.large) geometry.cluster_bits = static_cast<unsigned>(13 + random.below(random.one_in(8) ? 9 : 4));
   geometry.refcount_order = geometry.version == 2 ? 4 : static_cast<unsigned>(random.below(7));
@@ -83,12 +83,12 @@ Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
   const std::uint64_t cluster = geometry.cluster_size_bytes();
   const std::uint64_t clusters = random_cluster_count(options, random);
   setup.image.size_bytes = clusters * cluster - (random.one_in(3) ? 512 * random.below(cluster / 512) : 0);
-  if (geometry.version == 3 && random.one_in(2)) {
-    setup.image.lazy_refcounts = random.one_in(2);
-    if (random.one_in(3)) setup.lazy_refcounts = random.one_in(2);
+  if (geometry.version == 3 && (random.one_in(2) || options.lazy)) {
+    setup.image.lazy_refcounts = random.one_in(2) || options.lazy;
+    if (random.one_in(3) && !options.lazy) setup.lazy_refcounts = random.one_in(2);
   }
   if (geometry.version == 3 && random.one_in(3)) setup.image.compression_type = format::CompressionType::zstd;
-  if (random.one_in(2)) {
+  if (random.one_in(options.lazy ? 8 : 2)) {
     setup.image.backing_name = "base";
     setup.backing.resize(512 * (1 + random.below(setup.image.size_bytes / 256)));
     for (std::size_t i = 0; i < setup.backing.size(); ++i) {
@@ -98,6 +98,7 @@ Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
   unsigned weights[7];  // each run has its own mix
   for (unsigned& weight : weights) weight = static_cast<unsigned>(random.below(4));
   weights[0] += 2;
+  if (options.lazy && random.one_in(2)) weights[static_cast<std::size_t>(Kind::write_compressed)] = 0;
   weights[5] += 1;
   setup.snapshot = random.one_in(3) && !options.crowded;
   for (std::uint64_t i = random.one_in(4) ? 0 : random.below(clusters >= 400 ? 80 : 10); i > 0; --i) {

@@ -30,6 +30,7 @@ struct SimulationOptions {
   // Sees each crash image before it is examined.
   std::function<void(const TestImage& test, ConstBytes image)> on_crash;
   bool crowded = false;  // nearly all that the refcount table can count is taken, so that it must grow
+  bool lazy = false;     // lazy refcounts, and little that keeps a flush from taking one sync only
 };
 
 struct SimulationResult {
