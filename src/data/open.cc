@@ -10,6 +10,7 @@
 #include "data/qcow2_disk.h"
 #include "data/raw_disk.h"
 #include "data/reference.h"
+#include "data/repair.h"
 #include "format/limits.h"
 #include "format/snapshot_table.h"
 
@@ -78,11 +79,16 @@ Result<void> check_supported(const format::Header& header, bool writable) {
   if (writable && header.geometry().extended_l2) {
     return fail(ErrorCode::unsupported, "the image uses extended L2 entries (subclusters), which can only be read yet");
   }
-  if (writable && header.is_dirty()) {
-    return fail(ErrorCode::refused,
-                "the image was not closed cleanly (dirty bit): its refcounts must be repaired before it is written");
-  }
   return {};
+}
+
+Result<bool> uses_lazy_refcounts(const format::Header& header, const OpenOptions& options) {
+  if (header.version < 3) {
+    if (!options.lazy_refcounts.value_or(false)) return false;
+    return fail(ErrorCode::invalid_argument,
+                "lazy refcounts need version 3, but the image is of version 2 (compat=0.10)");
+  }
+  return options.lazy_refcounts.value_or((header.compatible_features & format::compatible::lazy_refcounts) != 0);
 }
 
 Task<Result<std::vector<format::Snapshot>>> read_snapshots(Storage& storage, const format::Header& header) {
@@ -153,6 +159,7 @@ Task<Opened> open_backing(const Storage& image, const format::Header& header, co
   below.writable = false;
   below.snapshot.reset();
   below.backing.format.reset();
+  below.lazy_refcounts.reset();
   below.format = header.backing_format ? header.backing_format : options.backing.format;
   if (!below.format) {
     co_return fail(ErrorCode::refused,
@@ -180,6 +187,11 @@ Task<Opened> open_qcow2(std::unique_ptr<Storage> storage, OpenOptions options, s
   BYRE_CO_TRY(format::Header header,
               co_await read_header(*storage, writable ? format::HeaderUse::write : format::HeaderUse::read));
   BYRE_CO_CHECK(check_supported(header, writable));
+  BYRE_CO_TRY(const bool lazy_refcounts, uses_lazy_refcounts(header, options));
+  if (writable && header.is_dirty()) {
+    BYRE_CO_CHECK(co_await repair_dirty_image(*storage, options.log));
+    BYRE_CO_TRY(header, co_await read_header(*storage, format::HeaderUse::write));
+  }
   const format::Geometry geometry = header.geometry();
   meta::MetadataParts parts;
   parts.geometry = geometry;
@@ -224,6 +236,7 @@ Task<Opened> open_qcow2(std::unique_ptr<Storage> storage, OpenOptions options, s
   disk.size_bytes = size_bytes;
   disk.writable = writable;
   disk.discard = options.discard;
+  disk.lazy_refcounts = writable && lazy_refcounts;
   disk.log = options.log;
   co_return std::make_unique<Qcow2Disk>(std::move(disk));
 }

@@ -28,6 +28,7 @@ class Qcow2Disk final : public Disk {
     std::uint64_t size_bytes = 0;  // of the disk, or of the snapshot that is read
     bool writable = false;
     bool discard = true;
+    bool lazy_refcounts = false;  // only with version 3
     LogSink log;
   };
   explicit Qcow2Disk(Parts parts);
@@ -57,6 +58,8 @@ class Qcow2Disk final : public Disk {
  private:
   struct Stretch;
   struct Filling;
+  enum class Touches { data, mapping };                                 // what a change will touch
+  static constexpr std::uint64_t header_lock = std::uint64_t{1} << 63;  // in range_lock_, behind every disk
 
   // Pages (qcow2_pages.cc).
   Task<Result<void>> resolve(meta::Stop stop);
@@ -74,8 +77,7 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> read_compressed(meta::MappedExtent extent, Bytes target);
 
   // Writing (qcow2_write.cc).
-  Task<Result<void>> prepare_change();
-  Task<Result<void>> clear_autoclear_features();
+  Task<Result<void>> prepare_change(Touches touches = Touches::mapping);
   Task<Result<std::uint64_t>> write_allocating(GuestOffset at, ConstBytes data);
   Task<Result<std::uint64_t>> length_to_allocate(GuestOffset at, std::uint64_t max_length_bytes);
   Task<Result<void>> write_reserved(const meta::Reservation& reservation, GuestOffset at, ConstBytes data);
@@ -88,17 +90,31 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> zero_part(GuestOffset at, std::uint64_t length_bytes, meta::Clear mode);
   Task<Result<void>> write_zero_data(GuestOffset at, std::uint64_t length_bytes);
 
+  // The header's marks, and the file's length with lazy refcounts (qcow2_marks.cc).
+  bool marks_due(bool dirty) const;
+  Task<Result<void>> mark_header(bool dirty);
+  Task<Result<void>> store_marks(bool incompatible, bool autoclear);
+  Task<Result<void>> clear_dirty_mark();
+  Task<Result<void>> hold_dirty();
+  Task<void> release_dirty();
+  Task<void> extend_ahead(HostOffset links_end);
+  Task<void> trim_ahead();
+
   // Resizing (qcow2_resize.cc).
+  Task<Result<void>> change_size(std::uint64_t size_bytes, Preallocation preallocation);
   Result<void> check_resize(std::uint64_t size_bytes, Preallocation preallocation) const;
   Task<Result<void>> grow(std::uint64_t size_bytes, Preallocation preallocation);
   Task<Result<void>> zero_added(std::uint64_t old_size);
   Task<Result<void>> preallocate(std::uint64_t old_size, Preallocation preallocation);
   Task<Result<void>> shrink(std::uint64_t size_bytes);
+  Task<void> cut_file(std::uint64_t end_bytes);
   Task<Result<void>> give_up_behind_end();
   Task<Result<void>> store_size(std::uint64_t size_bytes);
 
   // Write-back (qcow2_flush.cc).
   Task<Result<void>> settle();
+  Task<Result<void>> sync();
+  Task<Result<void>> end_session();
   Task<Result<void>> write_back();
   Task<Result<void>> write_cut(const meta::Cut& cut);
   Task<Result<void>> write_stage(const std::vector<meta::CutWrite>& writes);
@@ -116,6 +132,7 @@ class Qcow2Disk final : public Disk {
   std::uint64_t size_bytes_;
   const bool discard_;
   const bool writable_;
+  const bool lazy_refcounts_;
   LogSink log_;
 
   Turnstile compressed_order_;  // payloads are placed in the order of their requests: same input, same file
@@ -124,6 +141,14 @@ class Qcow2Disk final : public Disk {
   WaitQueue loaded_;
 
   bool autoclear_done_ = false;
+  bool dirty_marked_ = false;  // the dirty bit is durable, by this session
+  unsigned dirty_holds_ = 0;   // exclusive operations that run
+  unsigned settling_ = 0;      // cuts leave nothing out
+  // How far the file was extended ahead of what is used, and how far durably: every fresh cluster below reads as zeros
+  // after a crash, or as what was written to it.
+  std::uint64_t extended_end_bytes_ = 0;
+  std::uint64_t durable_end_bytes_ = 0;
+  const std::uint64_t opened_size_bytes_;  // of the file
   bool closed_ = false;
   std::optional<Error> stopped_;  // the image was found damaged: no change any more
   bool write_back_running_ = false;

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 
-#include "base/endian.h"
 #include "base/text.h"
 #include "data/qcow2_disk.h"
 
@@ -24,7 +23,9 @@ Qcow2Disk::Qcow2Disk(Parts parts)
       size_bytes_(parts.size_bytes),
       discard_(parts.discard),
       writable_(parts.writable),
-      log_(std::move(parts.log)) {}
+      lazy_refcounts_(parts.lazy_refcounts),
+      log_(std::move(parts.log)),
+      opened_size_bytes_(storage_->size_bytes()) {}
 
 Qcow2Disk::~Qcow2Disk() = default;
 
@@ -53,7 +54,8 @@ Task<Result<void>> Qcow2Disk::write_back() {
   // worst.
   const Result<void> before = co_await release();
   if (!before && stopped_) co_return before;
-  const meta::Cut cut = metadata_->begin_cut();
+  const bool counts_can_wait = lazy_refcounts_ && dirty_marked_ && settling_ == 0;
+  const meta::Cut cut = metadata_->begin_cut(counts_can_wait ? meta::CutScope::mapping : meta::CutScope::all);
   auto written = co_await write_cut(cut);
   metadata_->finish_cut(cut, written.has_value());
   if (!written) {
@@ -64,15 +66,31 @@ Task<Result<void>> Qcow2Disk::write_back() {
   co_return Result<void>{};
 }
 
+// The first sync makes counts and the guest data durable before the links that refer to them (O-1, O-4, O-8). It is
+// left out where there are no counts, and where links without their data read as the guest's old content.
 Task<Result<void>> Qcow2Disk::write_cut(const meta::Cut& cut) {
-  BYRE_CO_CHECK(co_await write_stage(cut.counts));
-  BYRE_CO_CHECK(co_await storage_->flush());  // with the guest data that the links refer to (O-1, O-4, O-8)
+  const bool mapping_only = cut.scope == meta::CutScope::mapping;
+  if (mapping_only && cut.made.fresh_end.bytes > durable_end_bytes_) co_await extend_ahead(cut.made.fresh_end);
+  const bool any_order = mapping_only && !cut.made.data_first && cut.made.fresh_end.bytes <= durable_end_bytes_;
+  if (!any_order || cut.links.empty()) {
+    BYRE_CO_CHECK(co_await write_stage(cut.counts));
+    BYRE_CO_CHECK(co_await sync());
+  } else {
+    BYRE_PROBE("data: links and data become durable in one sync");
+  }
   for (const auto* stage : {&cut.table, &cut.pointer, &cut.links, &cut.roots, &cut.l1_pointer}) {
     if (stage->empty()) continue;
     BYRE_CO_CHECK(check_running());
     BYRE_CO_CHECK(co_await write_stage(*stage));
-    BYRE_CO_CHECK(co_await storage_->flush());
+    BYRE_CO_CHECK(co_await sync());
   }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Disk::sync() {
+  const std::uint64_t extended = extended_end_bytes_;
+  BYRE_CO_CHECK(co_await storage_->flush());
+  durable_end_bytes_ = std::max(durable_end_bytes_, extended);
   co_return Result<void>{};
 }
 
@@ -115,29 +133,35 @@ Task<Result<void>> Qcow2Disk::mark_corrupt(Error error) {
   if (geometry_.version >= 3) {
     header_.incompatible_features |= format::incompatible::corrupt;
     header_.autoclear_features = 0;
-    std::byte bits[24];
-    store_be64(bits, header_.incompatible_features);
-    store_be64(bits + 8, header_.compatible_features);
-    store_be64(bits + 16, header_.autoclear_features);
-    BYRE_CO_CHECK(co_await write_bytes(*storage_, format::header_field::incompatible_features, bits));
-    BYRE_CO_CHECK(co_await storage_->flush());
+    const RangeLock::Guard guard = co_await range_lock_.lock(header_lock, header_lock + 1);
+    BYRE_CO_CHECK(co_await store_marks(true, true));
   }
   co_return std::unexpected(std::move(reported));
 }
 
-// Flushes until nothing is left to write: a release makes counts dirty once more.
+// Flushes until nothing is left to write, counts included: a release makes counts dirty once more.
 Task<Result<void>> Qcow2Disk::settle() {
+  ++settling_;
+  Result<void> done;
   do {
-    BYRE_CO_CHECK(co_await flush());
-  } while (metadata_->dirty());
-  co_return Result<void>{};
+    done = co_await flush();
+  } while (done && metadata_->dirty());
+  --settling_;
+  co_return done;
+}
+
+// The dirty bit goes last (O-12); where something before it failed, it stays.
+Task<Result<void>> Qcow2Disk::end_session() {
+  BYRE_CO_CHECK(co_await settle());
+  co_await trim_ahead();
+  co_return co_await clear_dirty_mark();
 }
 
 Task<Result<void>> Qcow2Disk::close() {
   BYRE_ASSERT(!closed_);
   closed_ = true;
   Result<void> result;
-  if (writable() && !stopped_) result = co_await settle();
+  if (writable() && !stopped_) result = co_await end_session();
   if (backing_) {
     auto below = co_await backing_->close();
     if (result && !below) result = std::move(below);

@@ -21,6 +21,13 @@ Task<Result<void>> Qcow2Disk::resize(std::uint64_t size_bytes, Preallocation pre
   BYRE_CO_CHECK(check_resize(size_bytes, preallocation));
   if (size_bytes == size_bytes_) co_return Result<void>{};
   BYRE_CO_CHECK(co_await prepare_change());
+  BYRE_CO_CHECK(co_await hold_dirty());
+  auto done = co_await change_size(size_bytes, preallocation);
+  co_await release_dirty();
+  co_return done;
+}
+
+Task<Result<void>> Qcow2Disk::change_size(std::uint64_t size_bytes, Preallocation preallocation) {
   if (size_bytes > size_bytes_) co_return co_await grow(size_bytes, preallocation);
   co_return co_await shrink(size_bytes);
 }
@@ -102,10 +109,17 @@ Task<Result<void>> Qcow2Disk::shrink(std::uint64_t size_bytes) {
   BYRE_CO_CHECK(co_await give_up_behind_end());
   BYRE_CO_CHECK(co_await settle());
   BYRE_CO_TRY(const HostOffset end, co_await decide([this] { return metadata_->trim_end(); }));
-  if (end.bytes >= storage_->size_bytes()) co_return Result<void>{};
-  // Best effort: a device keeps its length, and the image is right without it.
-  [[maybe_unused]] const auto cut = co_await storage_->resize(end.bytes);
+  co_await cut_file(end.bytes);
   co_return Result<void>{};
+}
+
+// Best effort: a device keeps its length, and the image is right without it. Nothing behind `end_bytes` is in use.
+Task<void> Qcow2Disk::cut_file(std::uint64_t end_bytes) {
+  extended_end_bytes_ = std::min(extended_end_bytes_, end_bytes);
+  durable_end_bytes_ = std::min(durable_end_bytes_, end_bytes);
+  if (end_bytes >= storage_->size_bytes()) co_return;
+  const auto cut = co_await storage_->resize(end_bytes);
+  if (!cut) metadata_->note_file_end(storage_->size_bytes());
 }
 
 // What the L1 table holds behind the end of the disk, VM state included.

@@ -52,37 +52,11 @@ Result<void> Qcow2Disk::check_running() const {
   return std::unexpected(std::move(error).with_context("the image was found damaged and is no longer written"));
 }
 
-// Autoclear bits promise something that our changes may break: they go before anything else changes (O-19). Bitmaps,
-// the only ones known here, are not kept up to date by this engine.
-Task<Result<void>> Qcow2Disk::prepare_change() {
-  BYRE_CO_CHECK(check_running());
-  if (!autoclear_done_) {
-    const RangeLock::Guard guard = co_await range_lock_.lock(size_bytes_, size_bytes_ + 1);
-    if (!autoclear_done_) BYRE_CO_CHECK(co_await clear_autoclear_features());
-  }
-  if (metadata_->wants_write_back()) {
-    BYRE_PROBE("data: the dirty limit starts a write-back");
-    BYRE_CO_CHECK(co_await flush());
-  }
-  co_return Result<void>{};
-}
-
-Task<Result<void>> Qcow2Disk::clear_autoclear_features() {
-  if (header_.autoclear_features != 0) {
-    const std::byte none[8] = {};
-    BYRE_CO_CHECK(co_await write_bytes(*storage_, format::header_field::autoclear_features, none));
-    BYRE_CO_CHECK(co_await storage_->flush());
-    header_.autoclear_features = 0;
-  }
-  autoclear_done_ = true;
-  co_return Result<void>{};
-}
-
 Task<Result<void>> Qcow2Disk::write(std::uint64_t offset_bytes, ConstBytes data) {
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_running());
   if (data.empty()) co_return Result<void>{};
-  if (!autoclear_done_ || metadata_->wants_write_back()) BYRE_CO_CHECK(co_await prepare_change());
+  if (marks_due(false) || metadata_->wants_write_back()) BYRE_CO_CHECK(co_await prepare_change(Touches::data));
   GuestOffset at(offset_bytes);
   while (!data.empty()) {
     std::uint64_t written = 0;

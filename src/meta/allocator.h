@@ -2,6 +2,7 @@
 // sections 6 and 17, O-8, O-9).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -40,6 +41,8 @@ class Allocator {
 
   // Lowers host_end() past free clusters and returns it: the file may be cut there once a cut has made it durable.
   Outcome<HostOffset> trim_end();
+  // The file could not be cut there: what it still holds up to here is not fresh.
+  void note_file_end(HostOffset end) { host_end_ = std::max(host_end_, end); }
 
   // Reserved -> Live, and Reserved -> Free. The pages that hold the counts were pinned or are still cached.
   void commit(const HostRun& run);

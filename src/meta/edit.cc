@@ -194,6 +194,7 @@ void Metadata::commit(Reservation& reservation) {
   if (reservation.extent_.length_bytes > 0) {
     // Only onto entries without a host cluster: nothing to unlink.
     mapping_.store(pinned_slot(reservation.compressed_guest_), L2Entry::from_compressed(reservation.extent_));
+    links_made_.data_first = true;
     return;
   }
   for (const PlacedRun& run : reservation.runs_) {
@@ -203,9 +204,21 @@ void Metadata::commit(Reservation& reservation) {
       const EntrySlot slot = pinned_slot(guest);
       const auto old = mapping_.decode(slot, guest);
       mapping_.store(slot, L2Entry::normal(run.host.at + (i << geometry_.cluster_bits), true));
+      note_link(run, i, old);
       if (old && !run.reused) unlink(*old, stamp, false);
     }
   }
+}
+
+// A fresh cluster reads as zeros until its data is there. Where the guest read zeros before, that is the old content.
+void Metadata::note_link(const PlacedRun& run, std::uint64_t index, const Outcome<L2Entry>& old) {
+  const bool plain = old && old->kind != ClusterKind::normal && old->kind != ClusterKind::compressed;
+  const bool replaces_zeros = plain && (old->kind != ClusterKind::unallocated || !has_backing_);
+  if (!run.host.fresh || run.reused || !replaces_zeros) {
+    links_made_.data_first = true;
+    return;
+  }
+  links_made_.fresh_end = std::max(links_made_.fresh_end, run.host.at + ((index + 1) << geometry_.cluster_bits));
 }
 
 EntrySlot Metadata::pinned_slot(GuestOffset at) {

@@ -139,10 +139,29 @@ bool Metadata::dirty() const {
          l1_moved_;
 }
 
-Cut Metadata::begin_cut() {
+// Below half of the cache, so that the limit of wants_write_back() is not met again at once.
+bool Metadata::counts_must_be_written() const {
+  return allocator_.table_moved() || cache_.dirty_bytes(PageKind::refcount) > cache_.capacity_bytes() / 4;
+}
+
+Cut Metadata::begin_cut(CutScope scope) {
+  if (scope == CutScope::mapping && counts_must_be_written()) {
+    BYRE_PROBE("metadata: a cut with lazy refcounts takes them along");
+    scope = CutScope::all;
+  }
   Cut cut;
+  cut.scope = scope;
   cut.drop_mark = drops_.mark();
-  std::vector<Page*> pages = cache_.take_dirty();
+  cut.made = std::exchange(links_made_, {});
+  cut_pages(cut);
+  if (scope == CutScope::all) cut_refcount_table(cut);
+  cut_l1(cut);
+  return cut;
+}
+
+void Metadata::cut_pages(Cut& cut) {
+  const bool all = cut.scope == CutScope::all;
+  std::vector<Page*> pages = cache_.take_dirty(all ? std::nullopt : std::optional(PageKind::l2));
   std::ranges::sort(pages, {}, [](const Page* page) { return page->at; });
   for (Page* page : pages) {
     const bool counts = page->kind == PageKind::refcount;
@@ -151,27 +170,30 @@ Cut Metadata::begin_cut() {
     append_write(counts ? cut.counts : cut.links, page->at, {page->bytes.get(), cache_.page_size_bytes()});
     cut.pages.push_back(page->at);
   }
+}
+
+void Metadata::cut_refcount_table(Cut& cut) {
   ResidentTable& table = refcounts_.table();
   cut.table_sectors = table.take_dirty();
   cut.table_moved = allocator_.table_moved();
   allocator_.set_table_moved(false);
   append_sectors(cut.table, table, cut.table_sectors);
-  if (cut.table_moved) {
-    std::byte pointer[12];
-    store_be64(pointer, table.offset().bytes);
-    store_be32(pointer + 8, allocator_.table_clusters());
-    append_write(cut.pointer, HostOffset(format::header_field::refcount_table), pointer);
-  }
+  if (!cut.table_moved) return;
+  std::byte pointer[12];
+  store_be64(pointer, table.offset().bytes);
+  store_be32(pointer + 8, allocator_.table_clusters());
+  append_write(cut.pointer, HostOffset(format::header_field::refcount_table), pointer);
+}
+
+void Metadata::cut_l1(Cut& cut) {
   cut.l1_sectors = mapping_.l1().take_dirty();
   append_sectors(cut.roots, mapping_.l1(), cut.l1_sectors);
   cut.l1_moved = std::exchange(l1_moved_, false);
-  if (cut.l1_moved) {
-    std::byte pointer[12];
-    store_be32(pointer, static_cast<std::uint32_t>(mapping_.l1().size()));
-    store_be64(pointer + 4, mapping_.l1().offset().bytes);
-    append_write(cut.l1_pointer, HostOffset(format::header_field::l1_table), pointer);
-  }
-  return cut;
+  if (!cut.l1_moved) return;
+  std::byte pointer[12];
+  store_be32(pointer, static_cast<std::uint32_t>(mapping_.l1().size()));
+  store_be64(pointer + 4, mapping_.l1().offset().bytes);
+  append_write(cut.l1_pointer, HostOffset(format::header_field::l1_table), pointer);
 }
 
 void Metadata::finish_cut(const Cut& cut, bool durable) {
@@ -181,6 +203,7 @@ void Metadata::finish_cut(const Cut& cut, bool durable) {
     return;
   }
   BYRE_PROBE("metadata: a cut that failed is dirty again");
+  links_made_.add(cut.made);
   refcounts_.table().mark_dirty(cut.table_sectors);
   mapping_.l1().mark_dirty(cut.l1_sectors);
   if (cut.table_moved) allocator_.set_table_moved(true);

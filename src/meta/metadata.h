@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/math.h"
 #include "byre/base/result.h"
 #include "format/geometry.h"
 #include "meta/allocator.h"
@@ -104,6 +105,10 @@ class Metadata {
   Outcome<void> release_table(std::uint64_t l1_index, bool punch);
   // Where the file may end, once nothing is dirty and no release is pending.
   Outcome<HostOffset> trim_end() { return allocator_.trim_end(); }
+  // The file is this long after all, so what lies below does not read as zeros.
+  void note_file_end(std::uint64_t size_bytes) {
+    allocator_.note_file_end(HostOffset(round_up(size_bytes, geometry_.cluster_size_bytes())));
+  }
 
   // Pages. `present` lets the loader skip what came meanwhile.
   bool present(HostOffset at) { return cache_.find(at) != nullptr; }
@@ -111,10 +116,11 @@ class Metadata {
   std::size_t page_size_bytes() const { return cache_.page_size_bytes(); }
   PageCache& cache() { return cache_; }
 
-  // Write-back. One cut at a time; finish_cut() with durable false leaves everything to the next cut.
+  // Write-back. One cut at a time; finish_cut() with durable false leaves everything to the next cut. A cut of the
+  // mapping alone becomes one of everything where refcounts cannot wait: they fill the cache, or their table moved.
   bool wants_write_back() const;
   bool dirty() const;
-  Cut begin_cut();
+  Cut begin_cut(CutScope scope);
   void finish_cut(const Cut& cut, bool durable);
 
   // Subtracts references whose unlink is durable and quiet. Returns a run to punch, after which the caller calls
@@ -147,9 +153,14 @@ class Metadata {
   format::L2Entry cleared(const format::L2Entry& entry, Clear mode) const;
   void commit(Reservation& reservation);
   void abort(Reservation& reservation);
+  void note_link(const PlacedRun& run, std::uint64_t index, const Outcome<format::L2Entry>& old);
   void unlink(const format::L2Entry& entry, std::uint64_t stamp, bool punch);
   void drop(std::uint64_t cluster, std::uint64_t stamp, bool punch, bool table);
   Outcome<bool> subtract(const Drop& drop);
+  bool counts_must_be_written() const;
+  void cut_pages(Cut& cut);
+  void cut_refcount_table(Cut& cut);
+  void cut_l1(Cut& cut);
   void set_free(Page& page, std::uint64_t cluster);
   void note_damage(std::string message);
   Outcome<std::vector<format::L2Entry>> table_entries(std::uint64_t l1_index);
@@ -171,6 +182,7 @@ class Metadata {
   Allocator allocator_;
   Packer packer_;
   bool l1_moved_ = false;  // the header must follow (12 bytes at offset 36)
+  Links links_made_;       // since the last cut
   std::optional<Error> damage_;
 };
 

@@ -73,12 +73,20 @@ void PageCache::mark_dirty(Page& page) {
   dirty_.push_back(&page);
 }
 
-std::vector<Page*> PageCache::take_dirty() {
-  for (Page* page : dirty_) {
+std::vector<Page*> PageCache::take_dirty(std::optional<PageKind> only) {
+  std::vector<Page*> taken;
+  std::vector<Page*> left;
+  for (Page* page : dirty_) (!only || page->kind == *only ? taken : left).push_back(page);
+  dirty_ = std::move(left);
+  for (Page* page : taken) {
     page->dirty = false;
     page->in_cut = true;
   }
-  return std::exchange(dirty_, {});
+  return taken;
+}
+
+std::size_t PageCache::dirty_bytes(PageKind kind) const {
+  return static_cast<std::size_t>(std::ranges::count(dirty_, kind, &Page::kind)) * page_size_;
 }
 
 void PageCache::release_cut(const std::vector<HostOffset>& pages, bool durable) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <list>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <vector>
 
@@ -74,12 +75,13 @@ class PageCache {
 
   void mark_dirty(Page& page);
 
-  // Hands over all dirty pages; they are clean afterwards and marked in_cut until release_cut().
-  std::vector<Page*> take_dirty();
+  // Hands over all dirty pages, or those of one kind; they are clean afterwards and marked in_cut until release_cut().
+  std::vector<Page*> take_dirty(std::optional<PageKind> only = {});
   // Ends the cut: its pages may be evicted again. If they did not become durable, they are dirty again.
   void release_cut(const std::vector<HostOffset>& pages, bool durable);
 
   std::size_t dirty_bytes() const { return dirty_.size() * page_size_; }
+  std::size_t dirty_bytes(PageKind kind) const;
   std::size_t capacity_bytes() const { return capacity_ * page_size_; }
   std::size_t size_bytes() const { return pages_.size() * page_size_; }
 

@@ -8,8 +8,12 @@
 //   l1_pointer  the header's pointer to a moved L1 table                      sync, only if it moved
 //
 // Requests go on while a cut is written: they change the pages, not the copy.
+//
+// With lazy refcounts a cut of the mapping alone has no counts, table and pointer; these stay dirty in memory. The
+// first sync can be left out then if no link in the cut needs its data to be there first (docs/decisions/0011).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <set>
 #include <vector>
@@ -18,6 +22,26 @@
 
 namespace byre::meta {
 
+enum class CutScope : std::uint8_t {
+  all,
+  mapping,  // what belongs to refcounts stays dirty; only while the dirty bit is durable (O-11)
+};
+
+// What was linked since the last cut, as far as the order of data and links depends on it.
+struct Links {
+  // Some link must not become durable before its data (O-4): where the data is lost it would show what the cluster or
+  // the payload held before, or zeros where the guest had something else.
+  bool data_first = false;
+  // End of the highest cluster of the others: fresh ones that replace zeros, so that without their data they read as
+  // the guest's old content, provided that they lie inside the file (I-17).
+  HostOffset fresh_end;
+
+  void add(const Links& other) {
+    data_first = data_first || other.data_first;
+    fresh_end = std::max(fresh_end, other.fresh_end);
+  }
+};
+
 struct CutWrite {
   HostOffset at;
   std::vector<std::byte> bytes;
@@ -25,6 +49,8 @@ struct CutWrite {
 
 struct Cut {
   std::vector<CutWrite> counts, table, pointer, links, roots, l1_pointer;
+  CutScope scope = CutScope::all;  // what the cut really has
+  Links made;
 
   // What Metadata::finish_cut() needs to know.
   std::vector<HostOffset> pages;

@@ -230,6 +230,14 @@ Task<Result<void>> DirectFile::allocate(std::uint64_t offset_bytes, std::uint64_
   co_return co_await HostFile::allocate(offset_bytes, length_bytes);
 }
 
+// A padded write may have cut the file or grown it while the lock was waited for.
+Task<Result<void>> DirectFile::extend(std::uint64_t size_bytes) {
+  if (size_bytes <= this->size_bytes()) co_return Result<void>();
+  auto guard = co_await lock(0, no_end);
+  if (size_bytes <= this->size_bytes()) co_return Result<void>();
+  co_return co_await HostFile::resize(size_bytes);
+}
+
 Task<Result<void>> DirectFile::resize(std::uint64_t size_bytes) {
   auto guard = co_await lock(0, no_end);
   co_return co_await HostFile::resize(size_bytes);

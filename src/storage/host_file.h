@@ -168,6 +168,7 @@ class DirectFile final : public HostFile {
   Task<Result<void>> punch(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
   Task<Result<void>> allocate(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
   Task<Result<void>> resize(std::uint64_t size_bytes) override;
+  Task<Result<void>> extend(std::uint64_t size_bytes) override;
 
  private:
   class Bounce;

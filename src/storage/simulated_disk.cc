@@ -337,6 +337,11 @@ Task<Result<void>> SimulatedDisk::resize(std::uint64_t size_bytes) {
   return change(StorageOperation::resize, size_bytes, 0, {});
 }
 
+Task<Result<void>> SimulatedDisk::extend(std::uint64_t size_bytes) {
+  const std::uint64_t from = std::min(size_bytes, this->size_bytes());
+  return change(StorageOperation::allocate, from, size_bytes - from, {});
+}
+
 std::uint64_t SimulatedDisk::size_bytes() const { return state_->running.size(); }
 
 // Says hole for sectors that are all zero, so that callers meet both kinds.

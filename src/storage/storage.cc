@@ -9,6 +9,11 @@
 
 namespace byre {
 
+Task<Result<void>> Storage::extend(std::uint64_t size_bytes) {
+  if (size_bytes <= this->size_bytes()) co_return Result<void>();
+  co_return co_await resize(size_bytes);
+}
+
 Task<Result<void>> write_bytes(Storage& storage, std::uint64_t offset_bytes, ConstBytes bytes) {
   const std::array<ConstBytes, 1> parts{bytes};
   const std::span<const ConstBytes> span(parts);

@@ -1,5 +1,5 @@
-// libFuzzer target: the input is an image. It is decoded for every use, read, and changed by requests in flight at once
-// whose kinds, places and order follow from a hash of the input.
+// libFuzzer target: the input is an image. It is decoded for every use, read, repaired and used, and changed by requests
+// in flight at once whose kinds, places and order follow from a hash of the input.
 //
 //   cmake --build --preset release --target fuzz
 //   build/tests/hostile_images corpus
@@ -81,6 +81,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     [[maybe_unused]] const auto header = byre::format::decode_header(image.bytes, size, use);
   }
   if (!byre::test::read_everything(image)) __builtin_trap();
+  if (!byre::test::repair_and_use(image, hash_of(data, size)).empty()) __builtin_trap();
   const auto storage = byre::test::storage_of(image);
   byre::test::change_everything(*storage, hash_of(data, size));
   return 0;

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "support/crash_count.h"
 #include "support/simulation.h"
 
 namespace byre::test {
@@ -51,6 +52,7 @@ class OrderWalk {
 
 struct Walked {
   std::uint64_t orders = 0;
+  std::uint64_t crash_states = 0;
   bool whole = false;
 };
 
@@ -71,6 +73,7 @@ Walked walk_orders(std::uint64_t seed, unsigned requests, std::uint64_t limit) {
                                   << "; repeat with: BYRE_SIM_SEED=" << seed
                                   << " build/tests/sim_tests --gtest_filter=" << info->test_suite_name() << "."
                                   << info->name();
+    walked.crash_states += result.crash_states;
     walked.whole = !walk.advance();
     if (walked.whole || walked.orders == limit || testing::Test::HasFailure()) return walked;
   }
@@ -81,15 +84,18 @@ void walk_programs(std::uint64_t first, std::uint64_t programs, unsigned request
   const char* forced = std::getenv("BYRE_SIM_SEED");
   std::uint64_t seed = forced ? std::strtoull(forced, nullptr, 10) : first;
   std::uint64_t orders = 0;
+  std::uint64_t crash_states = 0;
   for (std::uint64_t whole = 0; whole < programs; ++seed) {
     const Walked walked = walk_orders(seed, requests, limit);
     if (testing::Test::HasFailure() || forced) return;
     orders += walked.orders;
+    crash_states += walked.crash_states;
     whole += walked.whole ? 1 : 0;
     ASSERT_LT(seed, first + 20 * programs) << "hardly any program has all its orders within the limit";
   }
   std::printf("%llu orders; all orders of %llu programs of %u requests\n", static_cast<unsigned long long>(orders),
               static_cast<unsigned long long>(programs), requests);
+  report_crash_states(crash_states);
 }
 
 TEST(AllOrders, TwoRequestsEndAsOneAfterTheOther) { walk_programs(7'000'000, 60, 2, 1'000); }

@@ -30,6 +30,11 @@ constexpr const char* rare_paths[] = {
     "data: another request has allocated the clusters meanwhile",
     "data: a flush waits for the one that runs",
     "data: the dirty limit starts a write-back",
+    "data: the dirty bit is set",
+    "data: links and data become durable in one sync",
+    "data: the file is extended ahead of what is used",
+    "data: a dirty image is repaired when it is opened",
+    "metadata: a cut with lazy refcounts takes them along",
 };
 
 void run_programs(SimulationOptions options, std::uint64_t first, std::uint64_t count) {
@@ -46,13 +51,16 @@ TEST(Probes, TheSimulatorReachesEveryRarePath) {
   options.workers = 4;
   options.crash_one_in = 1000;
   run_programs(options, 8'000'000, 400);
+  options.crash_one_in = 100;
+  run_programs(options, 8'300'000, 40);
   options.crowded = true;
   run_programs(options, 8'100'000, 20);
   options.crowded = false;
   options.operations = 12;
+  options.crash_one_in = 1000;
   for (std::uint64_t nth = 1; nth < 40; nth += 3) {
     options.fault = {.nth = nth, .only = {}, .errno_value = EIO};
-    run_programs(options, 8'200'000 + nth * 100, 20);
+    run_programs(options, 8'200'000 + nth * 100, 60);
   }
   for (const char* path : rare_paths) EXPECT_GT(Probe::passed(path), 0u) << path;
 }

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <optional>
 
+#include "support/crash_count.h"
 #include "support/simulation.h"
 
 namespace byre::test {
@@ -27,17 +28,21 @@ std::string repeat_command(std::uint64_t seed) {
 void run_until(std::uint64_t first, std::uint64_t crash_states, SimulationOptions options) {
   const auto forced = forced_seed();
   std::uint64_t examined = 0;
+  std::uint64_t on_large_sectors = 0;
   std::uint64_t programs = 0;
   for (std::uint64_t seed = forced.value_or(first); examined < crash_states; ++seed) {
     options.seed = seed;
     const SimulationResult result = simulate(options);
     ASSERT_EQ(result.failure, "") << "seed " << seed << "; " << repeat_command(seed);
     examined += result.crash_states;
+    if (result.sector_bytes == 4096) on_large_sectors += result.crash_states;
     ++programs;
     if (forced) return;
   }
-  std::printf("%llu crash states of %llu programs\n", static_cast<unsigned long long>(examined),
-              static_cast<unsigned long long>(programs));
+  std::printf("%llu programs; %llu crash states are of disks with 4 KiB sectors\n",
+              static_cast<unsigned long long>(programs), static_cast<unsigned long long>(on_large_sectors));
+  EXPECT_TRUE(on_large_sectors > 0 && (on_large_sectors < examined || options.sector_bytes == 4096));
+  report_crash_states(examined);
 }
 
 SimulationOptions short_programs() {
@@ -78,63 +83,96 @@ TEST(Simulator, LargeClustersAreSoundToo) { run_until(3'000'000, 1'500, large_cl
 
 TEST(Simulator, RefcountTablesThatMustGrowAreSoundToo) { run_until(5'000'000, 1'500, crowded_images()); }
 
-TEST(NightlySimulator, RefcountTablesThatMustGrowAreSoundToo) { run_until(50'000'000, 20'000, crowded_images()); }
-TEST(NightlySimulator, EveryCrashPointOfShortProgramsLeavesASoundImage) {
-  run_until(10'000'000, 700'000, short_programs());
+TEST(Simulator, SectorsOf4KiBAreTornBetweenOneAnother) {
+  SimulationOptions options = long_programs();
+  options.sector_bytes = 4096;
+  run_until(5'500'000, 5'000, options);
 }
-TEST(NightlySimulator, RandomCrashPointsOfLongProgramsLeaveASoundImage) {
-  run_until(20'000'000, 700'000, long_programs());
+
+// In shares, so that several can run at once; each has its own seeds.
+class NightlySimulator : public testing::TestWithParam<std::uint64_t> {
+ protected:
+  std::uint64_t first_seed(std::uint64_t first) const { return first + GetParam() * 1'000'000; }
+};
+
+TEST_P(NightlySimulator, EveryCrashPointOfShortProgramsLeavesASoundImage) {
+  run_until(first_seed(110'000'000), 500'000, short_programs());
 }
-TEST(NightlySimulator, LargeClustersAreSoundToo) { run_until(30'000'000, 20'000, large_clusters()); }
+TEST_P(NightlySimulator, RandomCrashPointsOfLongProgramsLeaveASoundImage) {
+  run_until(first_seed(120'000'000), 500'000, long_programs());
+}
+TEST_P(NightlySimulator, LargeClustersAreSoundToo) { run_until(first_seed(130'000'000), 10'000, large_clusters()); }
+TEST_P(NightlySimulator, RefcountTablesThatMustGrowAreSoundToo) {
+  run_until(first_seed(150'000'000), 10'000, crowded_images());
+}
+
+INSTANTIATE_TEST_SUITE_P(Share, NightlySimulator, testing::Values(0u, 1u, 2u, 3u));
 
 // Fails the n-th I/O of a program for n = 1, 2, ...: the caller hears of it, no crash finds damage, and when the fault
 // is gone everything works again, down to a clean close.
-void fail_every_operation(std::uint64_t seed, FaultPlan plan) {
+std::uint64_t fail_every_operation(std::uint64_t seed, FaultPlan plan) {
   SimulationOptions options;
   options.seed = seed;
   options.operations = 8;
   options.crash_one_in = 8;
   options.images_per_crash = 2;
   const SimulationResult whole = simulate(options);
-  ASSERT_EQ(whole.failure, "") << "seed " << seed;
+  EXPECT_EQ(whole.failure, "") << "seed " << seed;
+  std::uint64_t examined = whole.crash_states;
   for (plan.nth = 1; plan.nth <= whole.operations_on_disk; ++plan.nth) {
     options.fault = plan;
     const SimulationResult result = simulate(options);
-    ASSERT_EQ(result.failure, "") << "seed " << seed << ", operation " << plan.nth << ", errno " << plan.errno_value
+    EXPECT_EQ(result.failure, "") << "seed " << seed << ", operation " << plan.nth << ", errno " << plan.errno_value
                                   << (plan.for_ever ? ", for ever; " : "; ") << repeat_command(seed);
+    if (testing::Test::HasFailure()) break;
+    examined += result.crash_states;
   }
+  return examined;
 }
 
-void fail_programs(FaultPlan plan, std::uint64_t programs = 40) {
+std::uint64_t fail_programs(FaultPlan plan, std::uint64_t first_seed, std::uint64_t programs) {
   const auto forced = forced_seed();
-  const std::uint64_t first = forced.value_or(4'000'000);
+  std::uint64_t examined = 0;
+  const std::uint64_t first = forced.value_or(first_seed);
   const std::uint64_t last = forced ? *forced + 1 : first + programs;
   for (std::uint64_t seed = first; seed < last; ++seed) {
-    fail_every_operation(seed, plan);
-    if (testing::Test::HasFatalFailure()) return;
+    examined += fail_every_operation(seed, plan);
+    if (testing::Test::HasFailure()) break;
   }
+  return examined;
 }
 
-TEST(Faults, EioOnceAtEveryOperation) { fail_programs({.nth = 0, .only = {}, .errno_value = EIO}); }
+void fail_a_few_programs(FaultPlan plan) { report_crash_states(fail_programs(plan, 4'000'000, 40)); }
+
+TEST(Faults, EioOnceAtEveryOperation) { fail_a_few_programs({.nth = 0, .only = {}, .errno_value = EIO}); }
 TEST(Faults, EioForEverFromEveryOperation) {
-  fail_programs({.nth = 0, .only = {}, .errno_value = EIO, .for_ever = true});
+  fail_a_few_programs({.nth = 0, .only = {}, .errno_value = EIO, .for_ever = true});
 }
-TEST(Faults, EnospcOnceAtEveryOperation) { fail_programs({.nth = 0, .only = {}, .errno_value = ENOSPC}); }
+TEST(Faults, EnospcOnceAtEveryOperation) { fail_a_few_programs({.nth = 0, .only = {}, .errno_value = ENOSPC}); }
 TEST(Faults, EnospcForEverFromEveryOperation) {
-  fail_programs({.nth = 0, .only = {}, .errno_value = ENOSPC, .for_ever = true});
+  fail_a_few_programs({.nth = 0, .only = {}, .errno_value = ENOSPC, .for_ever = true});
 }
 TEST(Faults, ShortTransferAtEveryOperation) {
-  fail_programs({.nth = 0, .only = {}, .for_ever = true, .short_transfer = true});
+  fail_a_few_programs({.nth = 0, .only = {}, .for_ever = true, .short_transfer = true});
 }
 
-TEST(NightlyFaults, OnceAndForEverAtEveryOperation) {
+class NightlyFaults : public testing::TestWithParam<std::uint64_t> {};
+
+TEST_P(NightlyFaults, OnceAndForEverAtEveryOperation) {
+  constexpr std::uint64_t programs = 750;
+  const std::uint64_t first = 140'000'000 + GetParam() * programs;
+  std::uint64_t examined = 0;
   for (const bool for_ever : {false, true}) {
     for (const int errno_value : {EIO, ENOSPC}) {
-      fail_programs({.nth = 0, .only = {}, .errno_value = errno_value, .for_ever = for_ever}, 3'000);
+      examined +=
+          fail_programs({.nth = 0, .only = {}, .errno_value = errno_value, .for_ever = for_ever}, first, programs);
     }
   }
-  fail_programs({.nth = 0, .only = {}, .for_ever = true, .short_transfer = true}, 3'000);
+  examined += fail_programs({.nth = 0, .only = {}, .for_ever = true, .short_transfer = true}, first, programs);
+  report_crash_states(examined);
 }
+
+INSTANTIATE_TEST_SUITE_P(Share, NightlyFaults, testing::Values(0u, 1u, 2u, 3u));
 
 }  // namespace
 }  // namespace byre::test

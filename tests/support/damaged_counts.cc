@@ -24,18 +24,26 @@ bool left_dirty(Target& target) {
   return true;
 }
 
+// The table must move to where it can be longer.
+bool data_behind_the_reach_of_the_table(Target& target) {
+  if (target.cluster() > 512) return false;
+  const std::uint64_t reach = 64 * target.geometry().host_bytes_per_refcount_block();
+  std::vector<std::byte> content(512, std::byte{0x55});
+  target.bytes().resize(reach);
+  target.bytes().insert(target.bytes().end(), content.begin(), content.end());
+  target.put64(target.l2_at(10), reach | format::entry_copied_flag);
+  return true;
+}
+
 bool names_block_twice(Target& target) {
   target.put64(target.table_at(1), target.block());
   return true;
 }
 
-std::vector<DamageKind> counts() {
+std::vector<DamageKind> leaks() {
   std::vector<DamageKind> kinds;
   const auto leak = [&kinds](const char* name, bool (*inflict)(Target&)) {
     kinds.push_back({.name = name, .damage = Damage::leaks, .inflict = inflict});
-  };
-  const auto corrupt = [&kinds](const char* name, bool (*inflict)(Target&)) {
-    kinds.push_back({.name = name, .inflict = inflict});
   };
   leak("free-cluster-counted", [](Target& t) {
     t.set_count(t.end() - t.cluster(), 1);
@@ -50,6 +58,14 @@ std::vector<DamageKind> counts() {
     t.set_count(t.end() + 5 * t.cluster(), 1);
     return true;
   });
+  return kinds;
+}
+
+std::vector<DamageKind> missing_counts() {
+  std::vector<DamageKind> kinds;
+  const auto corrupt = [&kinds](const char* name, bool (*inflict)(Target&)) {
+    kinds.push_back({.name = name, .inflict = inflict});
+  };
   corrupt("data-counted-too-often", [](Target& t) {
     if (t.count(t.host_of(0)) == maximum(t)) return false;
     t.set_count(t.host_of(0), t.count(t.host_of(0)) + 1);
@@ -108,7 +124,7 @@ std::vector<DamageKind> counts() {
   return kinds;
 }
 
-std::vector<DamageKind> structure() {
+std::vector<DamageKind> wrong_blocks() {
   std::vector<DamageKind> kinds;
   const auto corrupt = [&kinds](const char* name, bool (*inflict)(Target&)) {
     kinds.push_back({.name = name, .inflict = inflict});
@@ -142,14 +158,29 @@ std::vector<DamageKind> structure() {
     t.put64(t.table_at(0), t.l2_table());
     return true;
   });
+  corrupt("block-is-the-refcount-table", [](Target& t) {
+    t.put64(t.table_at(1), t.load64(48));
+    return true;
+  });
   corrupt("block-is-data", [](Target& t) {
     t.put64(t.table_at(0), t.host_of(7));
     return true;
   });
-  corrupt("block-is-the-header", [](Target& t) {
+  corrupt("block-is-the-l1-table", [](Target& t) {
     t.put64(t.table_at(1), t.load64(40));
     return true;
   });
+  return kinds;
+}
+
+std::vector<DamageKind> wrong_tables() {
+  std::vector<DamageKind> kinds;
+  const auto corrupt = [&kinds](const char* name, bool (*inflict)(Target&)) {
+    kinds.push_back({.name = name, .inflict = inflict});
+  };
+  kinds.push_back({.name = "data-behind-the-reach-of-the-table",
+                   .inflict = data_behind_the_reach_of_the_table,
+                   .may_differ = {10}});
   corrupt("table-behind-the-end", [](Target& t) {
     t.put64(48, t.end() + 9 * t.cluster());
     return true;
@@ -184,9 +215,11 @@ std::vector<DamageKind> structure() {
 }  // namespace
 
 std::vector<DamageKind> damage_to_counts() {
-  std::vector<DamageKind> kinds = counts();
-  for (DamageKind& kind : structure()) kinds.push_back(std::move(kind));
-  return kinds;
+  std::vector<DamageKind> all;
+  for (auto& kinds : {leaks(), missing_counts(), wrong_blocks(), wrong_tables()}) {
+    all.insert(all.end(), kinds.begin(), kinds.end());
+  }
+  return all;
 }
 
 }  // namespace byre::test

@@ -88,6 +88,9 @@ void snapshots(Kinds& kinds) {
     t.put32(at + 36, 8);
     return true;
   });
+}
+
+void snapshot_tables(Kinds& kinds) {
   kinds.add(
       "snapshot-with-too-much-extra-data", Damage::stops,
       [](Target& t) {
@@ -117,9 +120,9 @@ void snapshots(Kinds& kinds) {
       },
       true);
   kinds.add(
-      "two-snapshots-announced", Damage::stops,
+      "more-snapshots-than-the-file-holds", Damage::stops,
       [](Target& t) {
-        if (t.snapshot()) t.put32(60, 2'000);
+        if (t.snapshot()) t.put32(60, 60'000);
         return t.snapshot();
       },
       true);
@@ -160,6 +163,7 @@ void bitmaps(Kinds& kinds) {
 std::vector<DamageKind> damage_to_tables() {
   Kinds kinds;
   snapshots(kinds);
+  snapshot_tables(kinds);
   bitmaps(kinds);
   return std::move(kinds.list);
 }

@@ -32,6 +32,7 @@ std::vector<std::byte> fresh_image(const FreshImageOptions& options) {
   if (options.compression_type != format::CompressionType::deflate) {
     header.incompatible_features |= format::incompatible::compression_type;
   }
+  if (options.lazy_refcounts) header.compatible_features |= format::compatible::lazy_refcounts;
   if (!options.backing_name.empty()) {
     header.backing_name = options.backing_name;
     header.backing_format = "raw";

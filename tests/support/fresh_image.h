@@ -15,6 +15,7 @@ struct FreshImageOptions {
   std::uint64_t size_bytes = 1 << 20;
   std::string backing_name;  // recorded with format "raw"
   format::CompressionType compression_type = format::CompressionType::deflate;
+  bool lazy_refcounts = false;
 };
 
 std::vector<std::byte> fresh_image(const FreshImageOptions& options);

@@ -301,6 +301,26 @@ bool change_everything(MemoryStorage& storage, std::uint64_t seed) {
   return loop.run(change_disk(storage, seed));
 }
 
+std::string repair_and_use(const HostileImage& image, std::uint64_t seed) {
+  const auto storage = storage_of(image);
+  const auto check = [&storage](Repair repair) {
+    EventLoop loop = loop_of(1);
+    CheckOptions options;
+    options.repair = repair;
+    return loop.run(check_image(*storage, options));
+  };
+  const auto repaired = check(Repair::all);
+  if (!repaired) return "";
+  const auto again = check(Repair::all);
+  if (!again) return "a second repair: " + again.error().message();
+  if (again->corruptions_fixed > 0) return "a second repair finds something to repair";
+  if (!again->clean()) return "";
+  change_everything(*storage, seed);
+  const auto used = check(Repair::none);
+  if (!used) return "after use: " + used.error().message();
+  return used->corruptions > 0 ? "after use there are corruptions" : "";
+}
+
 bool resize_disk(MemoryStorage& storage) {
   EventLoop loop = loop_of(1);
   return loop.run(change_size(storage));

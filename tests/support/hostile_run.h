@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "byre/check/check.h"
 #include "byre/storage/memory.h"
 #include "support/hostile_images.h"
 
@@ -36,6 +37,10 @@ bool change_everything(MemoryStorage& storage, std::uint64_t seed);
 
 // Grows the disk by two L2 tables and shrinks it to one sector, closes. The same is true of its result.
 bool resize_disk(MemoryStorage& storage);
+
+// Repairs everything; if that leaves a clean image, uses it as change_everything() does and checks it again. Says what
+// is wrong, or nothing: a repair that does not settle, or an image that does not stay clean.
+std::string repair_and_use(const HostileImage& image, std::uint64_t seed);
 
 std::unique_ptr<MemoryStorage> storage_of(const HostileImage& image);
 

@@ -17,6 +17,7 @@
 #include "byre/storage/memory.h"
 #include "byre/task/sync.h"
 #include "support/oracle.h"
+#include "support/recovery.h"
 #include "support/snapshot_image.h"
 #include "support/test_image.h"
 #include "support/verify.h"
@@ -82,6 +83,10 @@ Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
   const std::uint64_t cluster = geometry.cluster_size_bytes();
   const std::uint64_t clusters = random_cluster_count(options, random);
   setup.image.size_bytes = clusters * cluster - (random.one_in(3) ? 512 * random.below(cluster / 512) : 0);
+  if (geometry.version == 3 && random.one_in(2)) {
+    setup.image.lazy_refcounts = random.one_in(2);
+    if (random.one_in(3)) setup.lazy_refcounts = random.one_in(2);
+  }
   if (geometry.version == 3 && random.one_in(3)) setup.image.compression_type = format::CompressionType::zstd;
   if (random.one_in(2)) {
     setup.image.backing_name = "base";
@@ -112,7 +117,9 @@ class Simulation {
     auto scheduler = std::make_unique<SimulatedScheduler>(options_.seed);
     SimulatedScheduler& schedule = *scheduler;
     SimulatedDiskOptions disk_options;
-    disk_options.sector_bytes = random_.one_in(4) && setup_.image.geometry.cluster_bits >= 12 ? 4096 : 512;
+    disk_options.sector_bytes = random_.one_in(4) ? 4096 : 512;
+    if (options_.sector_bytes != 0) disk_options.sector_bytes = options_.sector_bytes;
+    result_.sector_bytes = disk_options.sector_bytes;
     disk_options.flush_errors_stick = false;  // so that what follows a failed flush is put to the test too
     choose_order(schedule);
     EventLoop loop(std::move(scheduler));
@@ -124,6 +131,7 @@ class Simulation {
     const std::uint64_t before = disk_on_->operation_count();
     disk_on_->set_fault(options_.fault);
     if (std::getenv("BYRE_SIM_TRACE")) print_trace();
+    if (options_.on_start) options_.on_start(*disk_on_, *disk_);
     schedule.set_before_pick([this] { before_pick(); });
     loop.run(run_program());
     result_.faults = disk_on_->fault_count();
@@ -145,9 +153,9 @@ class Simulation {
   // BYRE_SIM_TRACE=1 shows every request and every I/O of a seed that is repeated.
   void print_trace() {
     const format::Geometry& geometry = setup_.image.geometry;
-    fmt::print("version {}, cluster bits {}, refcount order {}, size {}, backing {}, snapshot {}\n", geometry.version,
-               geometry.cluster_bits, geometry.refcount_order, setup_.image.size_bytes, setup_.backing.size(),
-               snapshot_content_.has_value());
+    fmt::print("version {}, cluster bits {}, refcount order {}, size {}, backing {}, snapshot {}, lazy {}\n",
+               geometry.version, geometry.cluster_bits, geometry.refcount_order, setup_.image.size_bytes,
+               setup_.backing.size(), snapshot_content_.has_value(), setup_.lazy());
     trace_ = true;
     disk_on_->set_trace([](const StorageEvent& event) {
       fmt::print("  {} #{} {} {:#x}+{:#x}{}\n", event.completed ? "end  " : "begin", event.number,
@@ -186,7 +194,7 @@ class Simulation {
     }
     if (auto closed = loop.run((*disk)->close()); !closed) return fail(closed.error().message()), false;
     image_ = memory->content();
-    if (const Verdict verdict = verify(image_); !verdict.sound() || verdict.leaks != known_leaks_) {
+    if (const Verdict verdict = verify(image_); verdict.dirty || !verdict.sound() || verdict.leaks != known_leaks_) {
       return fail("after the preparation: " + verdict.text()), false;
     }
     auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image_)), setup_, std::nullopt));
@@ -290,6 +298,7 @@ class Simulation {
                                             CrashMode::nothing};
       disk_on_->crash_image(random_, modes[i % 4], crash_);
       ++result_.crash_states;
+      if (options_.on_crash) options_.on_crash(setup_, crash_);
       if (trace_) fmt::print("crash state {}\n", result_.crash_states);
       examine_crash(fmt::format("crash state {} ({})", result_.crash_states, i % 4));
     }
@@ -297,8 +306,8 @@ class Simulation {
 
   void examine_crash(const std::string& where) {
     const Verdict verdict = verify(crash_);
-    if (!verdict.sound()) {
-      fail(where + ": " + verdict.text());
+    if (!verdict.sound() || (verdict.dirty && !setup_.lazy())) {
+      fail(where + (verdict.dirty ? ", dirty: " : ": ") + verdict.text());
       return;
     }
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory
@@ -310,6 +319,9 @@ class Simulation {
     if (const auto wrong = oracle_->check_crashed(*content)) fail(where + ", " + oracle_->explain(*wrong, *content));
     check_snapshot(loop, crash_, where);
     if (random_.one_in(32)) go_on_after_crash(*content, where);
+    if (!verdict.dirty || !random_.one_in(64)) return;
+    const std::string wrong = crash_during_repair(crash_, setup_, {*content, snapshot_content_}, random_.next());
+    if (!wrong.empty()) fail(where + ", " + wrong);
   }
 
   void check_snapshot(EventLoop& loop, const std::vector<std::byte>& image, const std::string& where) {
@@ -340,7 +352,8 @@ class Simulation {
     }
     if (auto closed = loop.run((*disk)->close()); !closed) fail(where + ": " + closed.error().message());
     const std::vector<std::byte> image = memory->content();
-    if (const Verdict verdict = verify(image); !verdict.sound()) fail(where + ", used again: " + verdict.text());
+    if (const Verdict verdict = verify(image); !verdict.sound() || verdict.dirty)
+      fail(where + ", used again: " + verdict.text());
     auto after = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), setup_, std::nullopt));
     if (!after || *after != content) fail(where + ": used again, it reads differently");
     check_snapshot(loop, image, where + ", used again");
@@ -364,7 +377,7 @@ class Simulation {
     SimulatedRandom unused(0);
     disk_on_->crash_image(unused, CrashMode::nothing, crash_);
     const Verdict verdict = verify(crash_);
-    if (!verdict.sound() || (options_.fault.nth == 0 && verdict.leaks != known_leaks_)) {
+    if (!verdict.sound() || verdict.dirty || (options_.fault.nth == 0 && verdict.leaks != known_leaks_)) {
       fail("closed: " + verdict.text());
     }
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory

@@ -9,6 +9,7 @@
 
 #include "byre/storage/simulated.h"
 #include "format/geometry.h"
+#include "support/test_image.h"
 
 namespace byre::test {
 
@@ -23,11 +24,17 @@ struct SimulationOptions {
   bool large = false;  // allow clusters above 4 KiB
   // Picks which of so many pending completions comes next. Empty: an order is drawn.
   std::function<std::size_t(std::size_t count)> choose;
+  std::uint32_t sector_bytes = 0;  // 512 or 4096; 0: drawn
+  // Sees the disk before the program begins.
+  std::function<void(SimulatedDisk& storage, Disk& disk)> on_start;
+  // Sees each crash image before it is examined.
+  std::function<void(const TestImage& test, ConstBytes image)> on_crash;
   bool crowded = false;  // nearly all that the refcount table can count is taken, so that it must grow
 };
 
 struct SimulationResult {
   std::uint64_t crash_states = 0;
+  std::uint32_t sector_bytes = 0;
   std::uint64_t picks = 0;
   std::uint64_t faults = 0;
   std::uint64_t operations_on_disk = 0;  // I/O of the program, for placing faults

@@ -11,6 +11,7 @@ Task<Result<std::unique_ptr<Disk>>> open_image(std::unique_ptr<Storage> storage,
   options.writable = writable;
   options.snapshot = std::move(snapshot);
   options.cache_size_bytes = test.cache_bytes;
+  options.lazy_refcounts = test.lazy_refcounts;
   std::unique_ptr<Disk> backing;
   if (!test.image.backing_name.empty()) {
     OpenOptions raw;

@@ -16,6 +16,9 @@ struct TestImage {
   FreshImageOptions image;
   std::vector<std::byte> backing;  // of a raw disk; used if the image names one
   std::uint64_t cache_bytes = 0;
+  std::optional<bool> lazy_refcounts;  // the choice of the one who opens it
+
+  bool lazy() const { return lazy_refcounts.value_or(image.lazy_refcounts); }
 };
 
 Task<Result<std::unique_ptr<Disk>>> open_image(std::unique_ptr<Storage> storage, const TestImage& test, bool writable,

@@ -14,9 +14,11 @@ namespace {
 
 using format::ClusterKind;
 
+constexpr const char* compressed_extent = "compressed extent";
+
 class Verifier {
  public:
-  explicit Verifier(ConstBytes image) : image_(image) {}
+  Verifier(ConstBytes image, Counts counts) : image_(image), counts_(counts) {}
 
   Verdict run() {
     const auto header = format::decode_header(image_.first(std::min<std::size_t>(image_.size(), 2 << 20)),
@@ -27,13 +29,16 @@ class Verifier {
     }
     header_ = *header;
     geometry_ = header_.geometry();
+    verdict_.dirty = header_.is_dirty();
+    judge_counts_ = counts_ == Counts::judged || !verdict_.dirty;
     references_.assign(geometry_.clusters_for(image_.size()), 0);
+    owners_.assign(references_.size(), {});
     load_counts();
     reference(HostOffset(0), 1, "header");
     reference(header_.refcount_table, header_.refcount_table_clusters << geometry_.cluster_bits, "refcount table");
     walk_l1(header_.l1_table, header_.l1_entries, true);
     walk_snapshots();
-    compare();
+    if (judge_counts_) compare();
     return std::move(verdict_);
   }
 
@@ -62,8 +67,23 @@ class Verifier {
     }
     const std::uint64_t first = geometry_.cluster_index(at);
     const std::uint64_t last = geometry_.cluster_index(at + (length_bytes - 1));
-    for (std::uint64_t cluster = first; cluster <= last; ++cluster) ++references_[cluster];
+    for (std::uint64_t cluster = first; cluster <= last; ++cluster) {
+      ++references_[cluster];
+      own(cluster, what);
+    }
     return true;
+  }
+
+  // True whatever the counts say: one kind of owner for each cluster (I-14), and within one tree one reference, but for
+  // compressed extents, which share.
+  void own(std::uint64_t cluster, const std::string_view what) {
+    Owner& owner = owners_[cluster];
+    const bool is_first = owner.what.empty();
+    if (!is_first && owner.what != what) error("host cluster {} is {} and {} (I-14)", cluster, owner.what, what);
+    if (!is_first && owner.tree == tree_ && what != compressed_extent) {
+      error("host cluster {} is a {} twice (I-16)", cluster, what);
+    }
+    owner = {what, tree_};
   }
 
   // Bytes behind the end of the file, in its last cluster, are zeros.
@@ -105,6 +125,7 @@ class Verifier {
 
   void walk_l1(HostOffset table, std::uint64_t entries, bool active) {
     if (entries == 0) return;
+    ++tree_;
     if (!reference(table, entries * 8, "L1 table")) return;
     for (std::uint64_t i = 0; i < entries; ++i) {
       const std::uint64_t raw = word(table.bytes + i * 8);
@@ -121,7 +142,7 @@ class Verifier {
   }
 
   void check_copied(bool active, bool copied, HostOffset at, const char* what, std::uint64_t index) {
-    if (!active) return;
+    if (!active || !judge_counts_) return;
     const std::uint64_t count = count_of(geometry_.cluster_index(at));
     // A leak of a shared cluster leaves COPIED clear with a count of 1 only if the flag was never set again: legal.
     if (copied && count != 1) error("{} entry {}: COPIED with refcount {} (I-24)", what, index, count);
@@ -139,7 +160,7 @@ class Verifier {
       if (!entry) {
         error("L2 entry of guest {:#x}: {}", guest, format::describe(entry.error()));
       } else if (entry->kind == ClusterKind::compressed) {
-        reference(entry->compressed.offset, entry->compressed.length_bytes, "compressed extent");
+        reference(entry->compressed.offset, entry->compressed.length_bytes, compressed_extent);
       } else if (entry->has_host_cluster()) {
         if (!reference(entry->host, geometry_.cluster_size_bytes(), "data cluster")) continue;
         check_copied(active, entry->copied, entry->host, "L2 of guest", guest);
@@ -178,10 +199,18 @@ class Verifier {
   }
 
   ConstBytes image_;
+  Counts counts_;
+  bool judge_counts_ = true;
   format::Header header_;
   format::Geometry geometry_;
   std::vector<std::uint64_t> blocks_;
   std::vector<std::uint64_t> references_;
+  struct Owner {
+    std::string_view what;
+    unsigned tree = 0;
+  };
+  std::vector<Owner> owners_;
+  unsigned tree_ = 0;  // the L1 table whose tree is walked
   Verdict verdict_;
 };
 
@@ -192,6 +221,6 @@ std::string Verdict::text() const {
                      fmt::join(leak_notes, "; "));
 }
 
-Verdict verify(ConstBytes image) { return Verifier(image).run(); }
+Verdict verify(ConstBytes image, Counts counts) { return Verifier(image, counts).run(); }
 
 }  // namespace byre::test

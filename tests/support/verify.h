@@ -15,11 +15,16 @@ struct Verdict {
   std::vector<std::string> leak_notes;  // the first few
   std::uint64_t leaks = 0;              // clusters whose count is higher than their references
 
+  bool dirty = false;  // the dirty bit is set
+
   bool sound() const { return errors.empty(); }  // what a crash may leave
   bool clean() const { return errors.empty() && leaks == 0; }
   std::string text() const;
 };
 
-Verdict verify(ConstBytes image);
+// Counts and COPIED of a dirty image may be wrong in any way (I-39): they are not judged there, unless asked for.
+enum class Counts { judged_if_clean, judged };
+
+Verdict verify(ConstBytes image, Counts counts = Counts::judged_if_clean);
 
 }  // namespace byre::test

@@ -225,6 +225,17 @@ TEST_P(StorageContract, AllocateGrowsAndKeepsTheContent) {
   EXPECT_EQ(all(), model);
 }
 
+TEST_P(StorageContract, ExtendGrowsWithZerosAndNeverCuts) {
+  auto model = pattern(5000, 7);
+  write(0, model);
+  ASSERT_TRUE(run(storage_->extend(4096)));
+  EXPECT_EQ(all(), model);
+  ASSERT_TRUE(run(storage_->extend(100001)));
+  EXPECT_EQ(storage_->size_bytes(), 100001u);
+  model.resize(100001);
+  EXPECT_EQ(all(), model);
+}
+
 TEST_P(StorageContract, ExtentsCoverTheStorageAndHolesReadAsZeros) {
   write(0, pattern(65536, 8));
   write(1 << 20, pattern(65536, 9));
@@ -299,6 +310,10 @@ Task<Result<void>> zero_at(Storage& storage, std::uint64_t offset, std::uint64_t
   co_return co_await storage.zero(offset, length, true);
 }
 
+Task<Result<void>> extend_to(Storage& storage, std::uint64_t size_bytes) {
+  co_return co_await storage.extend(size_bytes);
+}
+
 Task<Result<void>> grow_and_write(Storage& storage, ConstBytes bytes) {
   TaskGroup group;
   group.start(write_at(storage, 150001, bytes));
@@ -312,6 +327,27 @@ TEST_P(StorageContract, GrowingByZeroDoesNotCutOffAWriteUnderWay) {
   for (int round = 0; round < 20; ++round) {
     ASSERT_TRUE(run(storage_->resize(0)));
     const auto result = run(grow_and_write(*storage_, bytes));
+    ASSERT_TRUE(result) << result.error().message();
+    ASSERT_EQ(storage_->size_bytes(), 340003u);
+    ASSERT_EQ(read(150001, 90000), bytes);
+    ASSERT_EQ(read(250003, 90000), bytes);
+  }
+}
+
+Task<Result<void>> extend_and_write(Storage& storage, const std::vector<std::byte>& bytes) {
+  TaskGroup group;
+  group.start(write_at(storage, 150001, bytes));
+  group.start(extend_to(storage, 100000));
+  group.start(write_at(storage, 250003, bytes));
+  group.start(extend_to(storage, 300000));
+  co_return co_await group.join();
+}
+
+TEST_P(StorageContract, ExtendingDoesNotCutOffAWriteUnderWay) {
+  const auto bytes = pattern(90000, 11);
+  for (int round = 0; round < 20; ++round) {
+    ASSERT_TRUE(run(storage_->resize(0)));
+    const auto result = run(extend_and_write(*storage_, bytes));
     ASSERT_TRUE(result) << result.error().message();
     ASSERT_EQ(storage_->size_bytes(), 340003u);
     ASSERT_EQ(read(150001, 90000), bytes);

@@ -110,7 +110,10 @@ struct OpenOptions {
   bool writable = false;
   bool force_share = false;  // skip locks; read-only
   CacheMode cache = CacheMode::writeback;
-  bool discard = true;                                 // give host space of freed clusters back
+  bool discard = true;  // give host space of freed clusters back
+  // Whether refcounts may wait while the image is open, which makes flushes cheaper and a repair necessary after a
+  // crash. None: as the image says. Version 2 has no way to say that it needs the repair (invalid_argument).
+  std::optional<bool> lazy_refcounts;
   std::uint64_t cache_size_bytes = 0;                  // metadata cache; 0: enough for the whole image, at most 32 MiB
   std::optional<std::string> snapshot;                 // read this internal snapshot; read-only
   SnapshotKey snapshot_key = SnapshotKey::id_or_name;  // what `snapshot` is; an id goes before a name
@@ -118,7 +121,9 @@ struct OpenOptions {
   LogSink log;
 };
 
-// Opens the file and, as far as the policy allows, its backing chain (read-only). Errors name the file that failed.
+// Opens the file and, as far as the policy allows, its backing chain (read-only). Errors name the file that failed. An
+// image that was not closed cleanly is repaired first if it is opened for writing, which the log is told in one line;
+// if more than its counts is wrong that is refused, and nothing but counts has been changed.
 Task<Result<std::unique_ptr<Disk>>> open_disk(std::string path, OpenOptions options);
 
 // The same over any storage. `backing`, if given, is used instead of what the image names.

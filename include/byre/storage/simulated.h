@@ -132,6 +132,7 @@ class SimulatedDisk final : public Storage {
   Task<Result<void>> punch(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
   Task<Result<void>> allocate(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
   Task<Result<void>> resize(std::uint64_t size_bytes) override;
+  Task<Result<void>> extend(std::uint64_t size_bytes) override;
   std::uint64_t size_bytes() const override;
   Task<Result<StorageExtent>> extent_at(std::uint64_t offset_bytes) override;
   std::optional<std::uint64_t> allocated_bytes() const override;

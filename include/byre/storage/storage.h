@@ -58,6 +58,10 @@ class Storage {
   // Cuts or extends (with zeros) to exactly this size.
   virtual Task<Result<void>> resize(std::uint64_t size_bytes) = 0;
 
+  // Makes the storage at least this long, with zeros. Unlike resize() it never cuts off what a write that is under way
+  // has grown meanwhile. As it stands here it suits storages whose resize() takes effect before it waits.
+  virtual Task<Result<void>> extend(std::uint64_t size_bytes);
+
   // Current size. For files, kept up to date with our own writes; another process's growth is not seen.
   virtual std::uint64_t size_bytes() const = 0;
 
