@@ -29,6 +29,7 @@ TEST(Geometry, MatchesTheFormatsTableOfClusterSizes) {
     EXPECT_EQ(geometry.guest_bytes_per_l2() * max_l1_entries, row.max_virtual_size);
     EXPECT_EQ(geometry.refcounts_per_block(), row.refcounts);
     EXPECT_EQ(geometry.host_bytes_per_refcount_block(), row.host_bytes_per_block);
+    EXPECT_EQ(geometry.refcount_table_entries_per_cluster() * 8, geometry.cluster_size_bytes());
     EXPECT_LE(row.max_virtual_size, max_virtual_size_bytes);
     EXPECT_EQ(geometry.required_l1_entries(row.max_virtual_size), max_l1_entries);
     EXPECT_EQ(geometry.required_l1_entries(row.max_virtual_size + 1), max_l1_entries + 1);

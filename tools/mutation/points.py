@@ -42,10 +42,10 @@ class Point:
 
 
 class Finder:
-    def __init__(self, file, text, unit, draw):
+    def __init__(self, file, text, unit, seed):
         self.file = file
         self.text = text
-        self.draw = draw
+        self.seed = seed
         self.points = {}
         self.macros = [(c.extent.start.offset, c.extent.end.offset, c.spelling) for c in unit.cursor.get_children()
                        if c.kind == K.MACRO_INSTANTIATION and self._here(c)]
@@ -58,7 +58,7 @@ class Finder:
         return cursor.location.file is not None and cursor.location.file.name == self.path_of_unit
 
     @classmethod
-    def find(cls, path, file, arguments, draw):
+    def find(cls, path, file, arguments, seed):
         """All points of the file, in no order."""
         cls.path_of_unit = str(path)
         unit = cindex.Index.create().parse(str(path), arguments,
@@ -66,7 +66,7 @@ class Finder:
         errors = [d for d in unit.diagnostics if d.severity >= cindex.Diagnostic.Error]
         if errors:
             raise SystemExit(f"mutate: libclang cannot read {file}: {errors[0]}")
-        return list(cls(file, path.read_bytes(), unit, draw).points.values())
+        return list(cls(file, path.read_bytes(), unit, seed).points.values())
 
     # Walking
 
@@ -112,6 +112,10 @@ class Finder:
         if parents and parents[-1].kind in LOOPS_AND_BRANCHES:
             self._consider_statement(cursor, parents[-1])
 
+    def _draw(self, cursor):
+        """The same for the same text in the same place of its line, whatever else changes in the file."""
+        return random.Random(f"{self.seed} {self.file} {cursor.extent.start.column} {self._source(cursor)}")
+
     def _operands(self, cursor):
         """(left, operator, right) of a binary operator, built in or not."""
         children = list(cursor.get_children())
@@ -134,7 +138,7 @@ class Finder:
         left, operator, right = operands
         holes = [self._range(left), self._range(right)]
         if operator in COMPARISONS:
-            other = self.draw.choice(COMPARISONS[operator])
+            other = self._draw(cursor).choice(COMPARISONS[operator])
             self._add("comparison", f"{operator} becomes {other}", cursor, 2, holes,
                       f"(byre_mutant(@N) ? (@0 {other} @1) : (@0 {operator} @1))")
         if operator in ("&&", "||") and cursor.kind == K.BINARY_OPERATOR:
@@ -182,7 +186,7 @@ class Finder:
 
     def _consider_stage(self, cursor):
         source = self._source(cursor)
-        other = STAGES[(STAGES.index(cursor.spelling) + self.draw.randrange(1, len(STAGES))) % len(STAGES)]
+        other = STAGES[(STAGES.index(cursor.spelling) + self._draw(cursor).randrange(1, len(STAGES))) % len(STAGES)]
         changed = source[:-len(cursor.spelling)] + other
         self._add("stage", f"{source} becomes {changed}", cursor, 2, [],
                   f"(byre_mutant(@N) ? {changed} : {source})")
@@ -233,8 +237,7 @@ class Finder:
 
 
 def find_points(path, file, arguments, seed):
-    draw = random.Random(f"{seed} {file}")
-    return sorted(Finder.find(path, file, arguments, draw), key=Point.key)
+    return sorted(Finder.find(path, file, arguments, seed), key=Point.key)
 
 
 def fill(form, number, texts):

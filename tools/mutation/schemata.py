@@ -88,6 +88,8 @@ class Schemata:
         resources = subprocess.run(["clang++-19", "-print-resource-dir"], capture_output=True, text=True, check=True)
         arguments = ["-x", "c++", "-std=c++23", f"-I{self.root}/include", f"-I{self.root}/src", "-resource-dir",
                      resources.stdout.strip()]
+        if subprocess.run(["pkg-config", "--exists", "libisal"], check=False).returncode == 0:
+            arguments.append("-DBYRE_HAVE_ISAL")
         files = [path.relative_to(self.root).as_posix() for folder in MUTATED
                  for path in sorted((self.root / folder).glob("*.[ch]*"))]
         with ProcessPoolExecutor(max_workers=2) as pool:
