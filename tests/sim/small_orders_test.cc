@@ -79,6 +79,19 @@ TEST(SmallOrders, TriplesOfAllKindsEndAsOneAfterTheOtherInEveryOrder) {
   report(total);
 }
 
+// The reference frees the cluster below a write in flight (docs/format.md 27.6).
+TEST(SmallOrders, PartsOfAClusterThatReadsAsZerosEndAsOneAfterTheOtherInEveryOrder) {
+  Total total;
+  for (SmallVariant variant : small_variants()) {
+    if (!variant.used || variant.version == 2) continue;
+    variant.kept = true;
+    walk_triples(variant, small_requests_in_one_cluster(), total);
+    if (HasFatalFailure()) return;
+  }
+  EXPECT_EQ(total.cut_short, 0u);
+  report(total);
+}
+
 class NightlySmallOrders : public testing::TestWithParam<unsigned> {};
 
 TEST_P(NightlySmallOrders, TriplesOfAllRequestsEndAsOneAfterTheOtherInEveryOrder) {

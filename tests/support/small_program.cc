@@ -42,6 +42,7 @@ constexpr Request requests[] = {
     {Kind::zero_unmap, 512, 1536},  {Kind::discard, 0, 512},      {Kind::discard, 448, 1088},
     {Kind::discard, 0, 1536},       {Kind::compressed, 0, 512},   {Kind::compressed, 512, 1024},
     {Kind::compressed, 1024, 1536}, {Kind::flush, 0, 0},          {Kind::read, 0, disk_bytes},
+    {Kind::zero_keep, 0, 128},      {Kind::zero_unmap, 0, 128},   {Kind::write, 320, 384},
 };
 
 std::string_view kind_name(Kind kind) {
@@ -76,13 +77,15 @@ struct Prepared {
   std::string failure;
 };
 
-Task<Result<void>> use(Disk& disk) {
+Task<Result<void>> use(Disk& disk, bool kept) {
   const Request stored{Kind::write, 0, 512};
   const Request packed{Kind::compressed, 512, 1024};
   const Request zero{Kind::zero_keep, 1024, 1536};
   BYRE_CO_CHECK(co_await perform(disk, stored, std::byte{0xf1}));
   BYRE_CO_CHECK(co_await perform(disk, packed, std::byte{0xf2}));
   if (disk.backing() == nullptr) BYRE_CO_CHECK(co_await perform(disk, zero, std::byte{0}));
+  const Request emptied{Kind::zero_keep, 0, 512};
+  if (kept) BYRE_CO_CHECK(co_await perform(disk, emptied, std::byte{0}));
   co_return co_await disk.close();
 }
 
@@ -103,7 +106,7 @@ Prepared prepare(const SmallVariant& variant) {
     auto storage = std::make_unique<MemoryStorage>(ConstBytes(prepared.image));
     MemoryStorage* memory = storage.get();
     auto disk = loop.run(open_image(std::move(storage), prepared.test, true));
-    if (!disk || !loop.run(use(**disk))) prepared.failure = "the preparation failed";
+    if (!disk || !loop.run(use(**disk, variant.kept))) prepared.failure = "the preparation failed";
     prepared.image = memory->content();
   }
   if (variant.snapshot && !add_snapshot(prepared.image, "1")) prepared.failure = "no snapshot";
@@ -293,14 +296,15 @@ class SmallRun {
 }  // namespace
 
 std::string SmallVariant::text() const {
-  return fmt::format("version {}{}{}{}{}, sectors of {}{}", version, backing ? ", backing file" : "",
-                     used ? ", used" : ", empty", snapshot ? ", snapshot" : "", lazy ? ", lazy" : "", sector_bytes,
+  return fmt::format("version {}{}{}{}{}{}, sectors of {}{}", version, backing ? ", backing file" : "",
+                     used ? ", used" : ", empty", snapshot ? ", snapshot" : "", lazy ? ", lazy" : "",
+                     kept ? ", kept zero" : "", sector_bytes,
                      newest_first ? ", newest first" : "");
 }
 
 bool SmallVariant::same_image(const SmallVariant& other) const {
   return version == other.version && backing == other.backing && used == other.used && snapshot == other.snapshot &&
-         lazy == other.lazy;
+         lazy == other.lazy && kept == other.kept;
 }
 
 std::vector<SmallVariant> small_variants() {
@@ -336,6 +340,18 @@ std::vector<unsigned> small_requests_by_kind() {
     const bool wide = request.end - request.offset >= 1024 || request.kind == Kind::flush;
     const bool packed = request.kind == Kind::compressed && request.offset == 512;
     if (wide || packed) all.push_back(number);
+  }
+  return all;
+}
+
+std::vector<unsigned> small_requests_in_one_cluster() {
+  std::vector<unsigned> all;
+  for (unsigned number = 0; number < std::size(requests); ++number) {
+    const Request& request = requests[number];
+    const bool whole = request.kind == Kind::zero_unmap && request.offset == 0;
+    if (whole || (request.end <= cluster && request.end - request.offset < cluster && request.end > 0)) {
+      all.push_back(number);
+    }
   }
   return all;
 }

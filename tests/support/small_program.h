@@ -18,6 +18,7 @@ struct SmallVariant {
   bool used = false;      // one cluster is stored, one compressed, one zero
   bool snapshot = false;  // of the used image
   bool lazy = false;      // lazy refcounts
+  bool kept = false;      // of the used image: the stored cluster reads as zeros and keeps its host cluster
   // How its disk behaves.
   bool newest_first = false;  // I/O completes in the order of its submission, or the newest first
   std::uint32_t sector_bytes = 512;
@@ -33,6 +34,8 @@ std::uint64_t small_request_count();
 inline constexpr unsigned small_read = 17;
 // Numbers of requests that touch one another, one of each kind, the one that reads included.
 std::vector<unsigned> small_requests_by_kind();
+// Requests to parts of the first cluster, written, zeroed keeping it and giving it up; and giving it up whole.
+std::vector<unsigned> small_requests_in_one_cluster();
 std::string small_program_text(const std::vector<unsigned>& program);
 
 struct SmallOptions {

@@ -122,7 +122,8 @@ class Session:
         self.disk = disk
         self.limits = limits
         # The reference hands out space of a compressed cluster that was freed in the same session while it goes on
-        # packing there (docs/format.md 27.1): what such a session compressed, it does not touch again.
+        # packing there (docs/format.md 27.1): what such a session compressed, it does not touch again. It also frees a
+        # cluster while a write to another part of it is in flight: where something may be freed, such a session waits.
         self.avoids_reuse = avoids_reuse
         self.packed_here = set()
         self.in_flight = []  # (begin, end)
@@ -179,6 +180,13 @@ class Session:
         """Waits if something in flight touches the range."""
         if any(low < end and begin < high for low, high in self.in_flight):
             self._wait()
+
+    def _freeing(self, begin, end):
+        """What a request that may free clusters must not share with others in flight."""
+        if not self.avoids_reuse:
+            return begin, end
+        clusters = self.disk.clusters(begin, end)
+        return clusters.start * self.disk.cluster, clusters.stop * self.disk.cluster
 
     def _wait(self):
         self.commands.append("aio_flush")
@@ -250,9 +258,11 @@ class Session:
     def _zero_with(self, command, flags):
         if target := self._prepared():
             begin, end = target
+            freeing = self._freeing(begin, end)
+            self._settle(*freeing)
             self._say(f"{command} -q {flags} {begin} {end - begin}")
             self._apply(self.disk.zeroed, begin, end, "-u" in flags)
-            return target
+            return freeing
         return None
 
     def _zero(self):
@@ -264,6 +274,7 @@ class Session:
     def _discard(self):
         if target := self._prepared():
             begin, end = target
+            self._settle(*self._freeing(begin, end))
             self._say(f"discard -q {begin} {end - begin}")
             self._apply(self.disk.discarded, begin, end)
 
