@@ -298,8 +298,7 @@ class SmallRun {
 std::string SmallVariant::text() const {
   return fmt::format("version {}{}{}{}{}{}, sectors of {}{}", version, backing ? ", backing file" : "",
                      used ? ", used" : ", empty", snapshot ? ", snapshot" : "", lazy ? ", lazy" : "",
-                     kept ? ", kept zero" : "", sector_bytes,
-                     newest_first ? ", newest first" : "");
+                     kept ? ", kept zero" : "", sector_bytes, newest_first ? ", newest first" : "");
 }
 
 bool SmallVariant::same_image(const SmallVariant& other) const {
