@@ -162,6 +162,14 @@ TEST(LuksHeaderTest, SplitsAnEssivMode) {
   EXPECT_EQ(header->iv_generator_hash, "sha256");
 }
 
+TEST(LuksHeaderTest, NamesAnotherVersion) {
+  auto raw = luks_header();
+  store_be16(raw.data() + 6, 2);
+  const auto header = format::decode_luks_header(raw);
+  ASSERT_FALSE(header.has_value());
+  EXPECT_EQ(header.error().message(), "LUKS version 2: only version 1 is known");
+}
+
 // H-53.
 TEST(LuksHeaderTest, RefusesWhatBreaksItsRules) {
   const auto changed = [](std::size_t at, std::uint32_t value) {

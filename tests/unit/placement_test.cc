@@ -1,0 +1,118 @@
+// Where the allocator puts what does not fit into a hole: behind everything that is counted, and no farther.
+
+#include <gtest/gtest.h>
+
+#include "base/endian.h"
+#include "byre/data/disk.h"
+#include "byre/storage/memory.h"
+#include "byre/task/pollers.h"
+#include "data/qcow2_disk.h"
+#include "format/header.h"
+#include "support/fresh_image.h"
+#include "support/verify.h"
+
+namespace byre {
+namespace {
+
+constexpr std::uint64_t cluster = 512;
+constexpr std::uint64_t counts_per_block = 64;
+
+class PlacementTest : public testing::Test {
+ protected:
+  PlacementTest() : loop_(std::move(*make_event_loop(IoMode::threads))) {}
+
+  std::unique_ptr<Disk> open(const std::vector<std::byte>& image) {
+    auto storage = std::make_unique<MemoryStorage>(ConstBytes(image));
+    storage_ = storage.get();
+    OpenOptions options;
+    options.writable = true;
+    options.format = "qcow2";
+    auto disk = loop_->run(open_disk(std::move(storage), options));
+    EXPECT_TRUE(disk.has_value()) << disk.error().message();
+    return disk ? std::move(*disk) : nullptr;
+  }
+
+  // An image whose file has exactly `clusters` clusters, all in use.
+  std::vector<std::byte> image_of(std::uint64_t clusters) {
+    test::FreshImageOptions options;
+    options.geometry = {3, 9, 6};
+    auto disk = open(test::fresh_image(options));
+    const std::vector<std::byte> data(cluster, std::byte{0x5a});
+    for (std::uint64_t at = 0; storage_->size_bytes() < clusters * cluster; at += cluster) {
+      EXPECT_TRUE(loop_->run(disk->write(at, data)));
+      EXPECT_TRUE(loop_->run(disk->flush()));
+    }
+    EXPECT_TRUE(loop_->run(disk->close()));
+    EXPECT_EQ(storage_->size_bytes(), clusters * cluster);
+    return storage_->content();
+  }
+
+  std::unique_ptr<EventLoop> loop_;
+  MemoryStorage* storage_ = nullptr;
+};
+
+// The file ends at cluster 62, and a crash left a count on cluster 63. A table of four clusters needs the next refcount
+// block too: that goes to 64, the table to 65.
+TEST_F(PlacementTest, ALongTableGoesRightBehindALeakBehindTheEndOfTheFile) {
+  std::vector<std::byte> image = image_of(62);
+  const std::uint64_t table = load_be64(image.data() + format::header_field::refcount_table);
+  const std::uint64_t block = load_be64(image.data() + table);
+  store_be64(image.data() + block + 63 * 8, 1);
+
+  auto disk = open(image);
+  ASSERT_TRUE(disk);
+  ASSERT_TRUE(loop_->run(disk->resize(8 << 20, Preallocation::off)));
+  ASSERT_TRUE(loop_->run(disk->close()));
+  const std::vector<std::byte> grown = storage_->content();
+  EXPECT_EQ(load_be64(grown.data() + 40), 65 * cluster);
+  EXPECT_EQ(load_be64(grown.data() + table + 8), counts_per_block * cluster);
+  const auto verdict = test::verify(grown);
+  EXPECT_TRUE(verdict.errors.empty()) << verdict.text();
+}
+
+TEST_F(PlacementTest, AfterAShrinkTheFileEndsBehindItsLastClusterInUse) {
+  auto disk = open(image_of(62));
+  ASSERT_TRUE(disk);
+  ASSERT_TRUE(loop_->run(disk->resize(512, Preallocation::off)));
+  ASSERT_TRUE(loop_->run(disk->close()));
+  const std::vector<std::byte> image = storage_->content();
+  const std::uint64_t table = load_be64(image.data() + format::header_field::refcount_table);
+  const std::uint64_t block = load_be64(image.data() + table);
+  std::uint64_t last = counts_per_block - 1;
+  while (load_be64(image.data() + block + last * 8) == 0) --last;
+  EXPECT_LT(last, 10u);
+  EXPECT_EQ(image.size(), (last + 1) * cluster);
+}
+
+// What is packed next must not follow into the cluster behind, which somebody else may have taken meanwhile.
+TEST_F(PlacementTest, APayloadThatFillsItsClusterExactlyIsTheLastInIt) {
+  test::FreshImageOptions options;
+  options.geometry = {3, 9, 4};
+  auto disk = open(test::fresh_image(options));
+  ASSERT_TRUE(disk);
+  const std::vector<std::byte> data(cluster, std::byte{0x5a});
+  ASSERT_TRUE(loop_->run(disk->write(20 * cluster, data)));  // brings the pages into the cache
+  meta::Metadata& metadata = dynamic_cast<Qcow2Disk&>(*disk).metadata();
+  std::vector<HostOffset> packed;
+  const auto pack = [&](std::uint64_t guest_cluster, std::uint64_t payload_bytes) {
+    auto reservation = metadata.reserve_compressed(GuestOffset(guest_cluster * cluster), payload_bytes);
+    ASSERT_TRUE(reservation.has_value());
+    packed.push_back(reservation->extent().offset);
+    std::move(*reservation).commit();
+  };
+  pack(0, 300);
+  pack(1, cluster - 300);
+  auto plain = metadata.reserve(GuestOffset(2 * cluster), 1);
+  ASSERT_TRUE(plain.has_value());
+  const HostOffset taken = plain->runs()[0].host.at;
+  std::move(*plain).commit();
+  pack(3, 100);
+  ASSERT_EQ(packed.size(), 3u);
+  EXPECT_EQ(packed[1], packed[0] + 300);
+  ASSERT_EQ(taken, packed[0] + cluster);
+  EXPECT_EQ(packed[2], taken + cluster);
+  ASSERT_TRUE(loop_->run(disk->close()));
+}
+
+}  // namespace
+}  // namespace byre
