@@ -31,10 +31,7 @@ class PagePin {
  public:
   explicit PagePin(Page& page) : page_(&page) { ++page_->pins; }
   PagePin(PagePin&& other) noexcept : page_(std::exchange(other.page_, nullptr)) {}
-  PagePin& operator=(PagePin&& other) noexcept {
-    std::swap(page_, other.page_);
-    return *this;
-  }
+  PagePin& operator=(PagePin&&) = delete;
   ~PagePin() {
     if (page_) --page_->pins;
   }
