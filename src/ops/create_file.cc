@@ -59,6 +59,14 @@ Task<Result<void>> fill_raw(Storage& storage, const CreateOptions& options) {
   co_return co_await storage.flush();
 }
 
+// What is left of an old file is a sector of zeros, not nothing: ext4 takes a file that was cut to nothing for one that
+// is being replaced, and writes all of it to the disk when it is closed, which is for the caller's flush to decide.
+Task<Result<void>> empty(Storage& storage) {
+  if (storage.size_bytes() <= format::sector_bytes) co_return co_await storage.resize(0);
+  BYRE_CO_CHECK(co_await storage.zero(0, format::sector_bytes, false));
+  co_return co_await storage.resize(format::sector_bytes);
+}
+
 // A device keeps its size: it must be large enough, and the rest of it is not part of the disk.
 Task<Result<void>> fill_storage(Storage& storage, PathKind kind, const CreateOptions& options) {
   const bool is_raw = options.format == "raw";
@@ -68,7 +76,7 @@ Task<Result<void>> fill_storage(Storage& storage, PathKind kind, const CreateOpt
     co_return fail(ErrorCode::no_space, "the device has {} bytes, the disk needs {}", storage.size_bytes(),
                    *options.size_bytes);
   }
-  if (storage.size_bytes() != 0) BYRE_CO_CHECK(co_await storage.resize(0));
+  if (storage.size_bytes() != 0) BYRE_CO_CHECK(co_await empty(storage));
   if (is_raw) co_return co_await fill_raw(storage, options);
   co_return co_await create_qcow2(storage, options);
 }
