@@ -63,10 +63,10 @@ Task<Result<void>> Qcow2Disk::write(std::uint64_t offset_bytes, ConstBytes data)
     std::uint64_t written = 0;
     {
       const meta::Lease lease = metadata_->lease();
-      auto target = metadata_->write_target(at, data.size());
-      if (!target) {
-        BYRE_CO_CHECK(co_await resolve(std::move(target).error()));
-        continue;
+      const std::uint64_t length = data.size();
+      auto target = metadata_->write_target(at, length);
+      if (!target) [[unlikely]] {  // it takes two pages: decide() holds the first if the second drives it out
+        BYRE_CO_TRY(target, co_await decide([this, at, length] { return metadata_->write_target(at, length); }));
       }
       if (target->in_place) {
         written = target->length_bytes;

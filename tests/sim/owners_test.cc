@@ -43,6 +43,11 @@ void watch_programs(std::uint64_t first, std::uint64_t programs) {
 }
 
 TEST(Owners, NoHostClusterEverHasTwo) { watch_programs(8'500'000, 300); }
+// Where all other pages of the cache had to stay, the L2 page and the refcount page of one write drove each other out.
+TEST(Owners, AWriteThatNeedsTwoPagesGetsBoth) {
+  watch_programs(85'012'850, 1);
+  watch_programs(85'015'400, 1);
+}
 TEST(NightlyOwners, NoHostClusterEverHasTwo) { watch_programs(85'000'000, 20'000); }
 
 }  // namespace

@@ -108,7 +108,15 @@ void OwnerWatch::check_request(const StorageEvent& event, const Owners& in_memor
   }
 }
 
+// A payload is read to the end of its last sector (docs/format.md section 8.1), where the next one may begin.
+bool OwnerWatch::only_read_along(const StorageEvent& event, const InFlight& other) {
+  constexpr std::uint64_t sector = 512;
+  return event.operation == StorageOperation::write && other.operation == StorageOperation::read &&
+         event.offset_bytes > other.begin && event.offset_bytes / sector == (other.end - 1) / sector;
+}
+
 void OwnerWatch::check_cluster(const StorageEvent& event, std::uint64_t cluster, const Owners& in_memory) {
+  const unsigned bits = durable().geometry().cluster_bits;
   const auto at = in_memory.find(cluster);
   const Region* owner = at == in_memory.end() ? nullptr : &at->second[0];
   const std::string what = fmt::format("{} #{} of {:#x}+{:#x}", storage_operation_name(event.operation), event.number,
@@ -126,8 +134,10 @@ void OwnerWatch::check_cluster(const StorageEvent& event, std::uint64_t cluster,
     return fail(fmt::format("taken early: {} touches cluster {}, which is {}", what, cluster, text(*owner)));
   }
   if (owner || !durable().owners(cluster).empty()) return;
+  const std::uint64_t begin = std::max(event.offset_bytes, cluster << bits);
+  const std::uint64_t end = std::min(event.offset_bytes + event.length_bytes, (cluster + 1) << bits);
   for (const auto& [number, other] : in_flight_) {
-    if (event.offset_bytes >= other.end || other.begin >= event.offset_bytes + event.length_bytes) continue;
+    if (begin >= other.end || other.begin >= end || only_read_along(event, other)) continue;
     return fail(fmt::format("taken twice: {} overlaps {} #{} of {:#x}+{:#x}, which is in flight", what,
                             storage_operation_name(other.operation), number, other.begin, other.end - other.begin));
   }

@@ -37,6 +37,7 @@ class OwnerWatch {
   using Owners = std::map<std::uint64_t, std::vector<Region>>;
 
   void note(const StorageEvent& event);
+  static bool only_read_along(const StorageEvent& event, const InFlight& other);
   Owners owners_in_memory();
   void check_all(const Owners& in_memory);
   void check_request(const StorageEvent& event, const Owners& in_memory);
