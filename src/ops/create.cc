@@ -159,14 +159,16 @@ Task<Result<void>> reserve_data(Storage& storage, const Plan& plan) {
 }
 
 // What an earlier content left must not show through: neither as an image, while this one is being made, nor later as
-// the content of clusters that count as zeros.
+// the content of clusters that count as zeros. Behind its end there is nothing to wipe.
 Task<Result<void>> wipe(Storage& storage, const Plan& plan) {
-  if (storage.size_bytes() == 0) co_return Result<void>();
-  BYRE_CO_CHECK(co_await storage.zero(0, plan.layout.bytes_of(1), false));
+  const std::uint64_t end = std::min(storage.size_bytes(), plan.layout.total_bytes());
+  if (end == 0) co_return Result<void>();
+  const std::uint64_t header_end = std::min(end, plan.layout.bytes_of(1));
+  BYRE_CO_CHECK(co_await storage.zero(0, header_end, false));
   BYRE_CO_CHECK(co_await storage.flush());
+  if (header_end == end) co_return Result<void>();
   const bool may_unmap = plan.preallocation == Preallocation::off || plan.preallocation == Preallocation::metadata;
-  co_return co_await storage.zero(plan.layout.bytes_of(1), plan.layout.total_bytes() - plan.layout.bytes_of(1),
-                                  may_unmap);
+  co_return co_await storage.zero(header_end, end - header_end, may_unmap);
 }
 
 // An L1 table of zeros at the end is not written: the file is only made long enough to hold it.

@@ -19,7 +19,7 @@ SANITIZED = os.environ.get("BYRE_SANITIZE", "") != ""
 CPU_SECONDS = 10 if SANITIZED else 2
 WALL_SECONDS = 120  # for what waits without computing; generous, the machine may be busy
 PEAK_KIB = 64 << 10  # for images up to 1 MiB; longer ones may take 16 bytes more for each byte stored
-FIELD_STEP = 64 if SANITIZED else 4  # of the images with one nasty value, every n-th: the unit tests use all
+FIELD_STEP = 32 if SANITIZED else 4  # of the images with one nasty value, every n-th: the unit tests use all
 WORKERS = 2
 
 # C0 but newline, DEL, and C1 in UTF-8: what a terminal may obey.

@@ -1,6 +1,9 @@
-// Which sanitizer the tests run under: what costs much there and shows nothing more is done less often.
+// What costs much under the thread sanitizer and runs on one thread, so that it shows nothing there, is done less
+// often.
 
 #pragma once
+
+#include <cstddef>
 
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
@@ -12,10 +15,11 @@
 
 namespace byre::test {
 
+// Of many images, each so many-th is enough.
 #ifdef BYRE_THREAD_SANITIZED
-inline constexpr bool thread_sanitized = true;
+inline constexpr std::size_t single_threaded_step = 7;
 #else
-inline constexpr bool thread_sanitized = false;
+inline constexpr std::size_t single_threaded_step = 1;
 #endif
 
 }  // namespace byre::test

@@ -347,10 +347,9 @@ std::vector<unsigned> small_requests_in_one_cluster() {
   std::vector<unsigned> all;
   for (unsigned number = 0; number < std::size(requests); ++number) {
     const Request& request = requests[number];
-    const bool whole = request.kind == Kind::zero_unmap && request.offset == 0;
-    if (whole || (request.end <= cluster && request.end - request.offset < cluster && request.end > 0)) {
-      all.push_back(number);
-    }
+    const bool inside = request.end > 0 && request.end <= cluster;
+    const bool whole = request.end - request.offset == cluster;
+    if (inside && (!whole || request.kind == Kind::zero_unmap)) all.push_back(number);
   }
   return all;
 }

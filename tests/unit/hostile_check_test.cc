@@ -12,9 +12,6 @@
 namespace byre::test {
 namespace {
 
-// A check runs on one thread: under the thread sanitizer some images are enough.
-constexpr std::size_t step = thread_sanitized ? 7 : 1;
-
 class HostileCheck : public testing::Test {
  protected:
   HostileCheck() : loop_(std::move(*make_event_loop(IoMode::threads))) {}
@@ -65,12 +62,14 @@ TEST_F(HostileCheck, RepairedImagesStayCleanInUse) {
     EXPECT_EQ(repair_and_use(image, 1), "") << image.file_name();
   }
   const std::vector<HostileImage> fields = hostile_fields();
-  for (std::size_t i = 0; i < fields.size(); i += step) EXPECT_EQ(repair_and_use(fields[i], 2), "") << fields[i].name;
+  for (std::size_t i = 0; i < fields.size(); i += single_threaded_step) {
+    EXPECT_EQ(repair_and_use(fields[i], 2), "") << fields[i].name;
+  }
 }
 
 TEST_F(HostileCheck, NastyValuesAreSurvived) {
   const std::vector<HostileImage> images = hostile_fields();
-  for (std::size_t i = 0; i < images.size(); i += 3 * step) survive(images[i]);
+  for (std::size_t i = 0; i < images.size(); i += 3 * single_threaded_step) survive(images[i]);
 }
 
 }  // namespace

@@ -57,6 +57,11 @@ class Session {
     const ConstBytes bytes(data);
     return loop_.run(disk_->write(offset, bytes));
   }
+  Result<void> write_compressed(std::uint64_t offset) {
+    const std::vector<std::byte> data(cluster, std::byte{1});
+    const ConstBytes bytes(data);
+    return loop_.run(disk_->write_compressed(offset, bytes));
+  }
   Result<void> flush() { return loop_.run(disk_->flush()); }
   Result<void> run(Task<Result<void>> task) { return loop_.run(std::move(task)); }
 
@@ -158,9 +163,7 @@ TEST(LazyRefcounts, ClustersThatHeldSomethingBeforeTakeTwoSyncs) {
 TEST(LazyRefcounts, CompressedClustersTakeTwoSyncs) {
   Session session(image_with(true));
   make_table_and_extend(session);
-  const std::vector<std::byte> data(cluster, std::byte{1});
-  const ConstBytes bytes(data);
-  ASSERT_TRUE(session.run(session.disk().write_compressed(4 * cluster, bytes)));
+  ASSERT_TRUE(session.write_compressed(4 * cluster));
   EXPECT_EQ(session.flush_syncs(), 2u);
   ASSERT_TRUE(session.run(session.disk().close()));
 }
@@ -178,9 +181,7 @@ void fail_one_flush(Session& session) {
 TEST(LazyRefcounts, CompressedClustersTakeTwoSyncsAfterAFlushThatFailed) {
   Session session(image_with(true));
   make_table_and_extend(session);
-  const std::vector<std::byte> data(cluster, std::byte{1});
-  const ConstBytes bytes(data);
-  ASSERT_TRUE(session.run(session.disk().write_compressed(4 * cluster, bytes)));
+  ASSERT_TRUE(session.write_compressed(4 * cluster));
   fail_one_flush(session);
   EXPECT_EQ(session.flush_syncs(), 2u);
   ASSERT_TRUE(session.run(session.disk().close()));

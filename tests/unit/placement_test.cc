@@ -32,11 +32,25 @@ class PlacementTest : public testing::Test {
     return disk ? std::move(*disk) : nullptr;
   }
 
+  // A fresh image of version 3 with clusters of 512 bytes.
+  std::unique_ptr<Disk> open_fresh(unsigned refcount_order, std::uint64_t size_bytes) {
+    test::FreshImageOptions options;
+    options.geometry = {3, 9, refcount_order};
+    options.size_bytes = size_bytes;
+    return open(test::fresh_image(options));
+  }
+
+  // Closes the disk after a change of its size; what is left must be clean.
+  void resize_and_verify(Disk& disk, std::uint64_t size_bytes) {
+    ASSERT_TRUE(loop_->run(disk.resize(size_bytes, Preallocation::off)));
+    ASSERT_TRUE(loop_->run(disk.close()));
+    const auto verdict = test::verify(storage_->content());
+    EXPECT_TRUE(verdict.clean()) << verdict.text();
+  }
+
   // An image whose file has exactly `clusters` clusters, all in use.
   std::vector<std::byte> image_of(std::uint64_t clusters) {
-    test::FreshImageOptions options;
-    options.geometry = {3, 9, 6};
-    auto disk = open(test::fresh_image(options));
+    auto disk = open_fresh(6, 1 << 20);
     const std::vector<std::byte> data(cluster, std::byte{0x5a});
     for (std::uint64_t at = 0; storage_->size_bytes() < clusters * cluster; at += cluster) {
       EXPECT_TRUE(loop_->run(disk->write(at, data)));
@@ -87,38 +101,24 @@ TEST_F(PlacementTest, AfterAShrinkTheFileEndsBehindItsLastClusterInUse) {
 
 // 64 entries fill one cluster: the one behind it belongs to others.
 TEST_F(PlacementTest, AnL1TableThatMovesFreesItsOwnClustersOnly) {
-  test::FreshImageOptions options;
-  options.geometry = {3, 9, 4};
-  options.size_bytes = 2 << 20;
-  auto disk = open(test::fresh_image(options));
+  auto disk = open_fresh(4, 2 << 20);
   ASSERT_TRUE(disk);
   const std::vector<std::byte> data(3 * cluster, std::byte{0x5a});
   ASSERT_TRUE(loop_->run(disk->write(0, data)));
-  ASSERT_TRUE(loop_->run(disk->resize(8 << 20, Preallocation::off)));
-  ASSERT_TRUE(loop_->run(disk->close()));
-  const auto verdict = test::verify(storage_->content());
-  EXPECT_TRUE(verdict.clean()) << verdict.text();
+  resize_and_verify(*disk, 8 << 20);
 }
 
 TEST_F(PlacementTest, ShrinkingGivesBackWhatIsStoredCompressedBehindTheEnd) {
-  test::FreshImageOptions options;
-  options.geometry = {3, 9, 4};
-  options.size_bytes = 1 << 20;
-  auto disk = open(test::fresh_image(options));
+  auto disk = open_fresh(4, 1 << 20);
   ASSERT_TRUE(disk);
   const std::vector<std::byte> data(cluster, std::byte{0x5a});
   ASSERT_TRUE(loop_->run(disk->write_compressed(512 << 10, data)));
-  ASSERT_TRUE(loop_->run(disk->resize(64 << 10, Preallocation::off)));
-  ASSERT_TRUE(loop_->run(disk->close()));
-  const auto verdict = test::verify(storage_->content());
-  EXPECT_TRUE(verdict.clean()) << verdict.text();
+  resize_and_verify(*disk, 64 << 10);
 }
 
 // What is packed next must not follow into the cluster behind, which somebody else may have taken meanwhile.
 TEST_F(PlacementTest, APayloadThatFillsItsClusterExactlyIsTheLastInIt) {
-  test::FreshImageOptions options;
-  options.geometry = {3, 9, 4};
-  auto disk = open(test::fresh_image(options));
+  auto disk = open_fresh(4, 1 << 20);
   ASSERT_TRUE(disk);
   const std::vector<std::byte> data(cluster, std::byte{0x5a});
   ASSERT_TRUE(loop_->run(disk->write(20 * cluster, data)));  // brings the pages into the cache
