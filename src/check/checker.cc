@@ -119,6 +119,7 @@ void Checker::add_lost(std::uint64_t guest_offset_bytes, std::uint64_t length_by
 }
 
 void Checker::fill(CheckReport& report) const {
+  report.dirty = image_.header.is_dirty();
   report.image_end_offset_bytes = std::max(end_cluster_, references_.end()) << geometry_.cluster_bits;
   report.total_clusters = geometry_.clusters_for(image_.header.virtual_size_bytes);
   report.allocated_clusters = allocated_;

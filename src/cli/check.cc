@@ -178,6 +178,11 @@ int run_check(const Arguments& arguments) {
     print_as_json(arguments, **checked, std::move(findings));
   } else if (!arguments.quiet) {
     print_as_text(**checked);
+    if ((*checked)->corruptions > 0 && (*checked)->dirty) {
+      print_hint(
+          "The image was not closed cleanly. Wrong refcounts and COPIED flags are expected then: they are "
+          "corrected when it is opened for writing, and by -r all.");
+    }
   }
   return exit_code_of(**checked);
 }

@@ -63,6 +63,7 @@ struct CheckReport {
   std::uint64_t corruptions_fixed = 0;
   std::uint64_t leaks_fixed = 0;
   std::uint64_t lost = 0;  // findings of class lost
+  bool dirty = false;      // still marked as not closed cleanly: counts and COPIED flags may be wrong (I-39)
   std::uint64_t image_end_offset_bytes = 0;
   std::uint64_t total_clusters = 0;
   std::uint64_t allocated_clusters = 0;
