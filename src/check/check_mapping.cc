@@ -86,13 +86,13 @@ void Checker::use_l2_table(HostOffset at, std::uint64_t index, std::uint32_t sna
 }
 
 void Checker::claim_l2_tables() {
-  for (std::uint64_t i = 0; i < active_l1_.size(); ++i) {
-    if (active_l1_[i] == 0) continue;
-    const JudgedL1 judged = judge_l1_entry(image_, active_l1_[i]);
+  for (std::uint64_t& entry : active_l1_) {
+    if (entry == 0) continue;
+    const JudgedL1 judged = judge_l1_entry(image_, entry);
     const std::uint64_t cluster = geometry_.cluster_index(judged.l2_table);
     const auto table = std::ranges::lower_bound(tables_, cluster, {}, &L2Table::cluster);
     if (judged.l2_table.bytes == 0 || table == tables_.end() || table->cluster != cluster) {
-      active_l1_[i] = 0;  // not followed: the passes to come need not judge it again
+      entry = 0;  // not followed: the passes to come need not judge it again
       continue;
     }
     references_.add(cluster, 1, judged.copied ? Claim::copied : Claim::shared);
