@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <ranges>
 
 #include "base/math.h"
 #include "byre/base/assert.h"
@@ -192,9 +193,9 @@ std::uint64_t ReferenceMap::next_unreferenced(std::uint64_t from) const {
 }
 
 std::uint64_t ReferenceMap::end() const {
-  for (auto page = pages_.rbegin(); page != pages_.rend(); ++page) {
+  for (const auto& [number, page] : std::views::reverse(pages_)) {
     for (std::uint64_t i = clusters_per_page; i > 0; --i) {
-      if (page->second.get(i - 1) != 0) return page->first * clusters_per_page + i;
+      if (page.get(i - 1) != 0) return number * clusters_per_page + i;
     }
   }
   return 0;

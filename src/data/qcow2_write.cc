@@ -101,6 +101,7 @@ Task<Result<std::uint64_t>> Qcow2Disk::write_allocating(GuestOffset at, ConstByt
   BYRE_CO_TRY(meta::Reservation reservation,
               co_await decide([this, first, clusters] { return metadata_->reserve(first, clusters); }));
   if (BYRE_BROKEN("link-before-write")) std::move(reservation).commit();
+  // NOLINTNEXTLINE(bugprone-use-after-move): moved from only where the rule is broken on purpose
   BYRE_CO_CHECK(co_await write_reserved(reservation, at, data.first(length)));
   BYRE_CO_CHECK(check_running());
   if (!BYRE_BROKEN("link-before-write")) std::move(reservation).commit();

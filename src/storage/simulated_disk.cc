@@ -94,9 +94,8 @@ void SimulatedDisk::State::copy_out(Operation& operation, std::uint64_t count_by
   operation.read_bytes += count;
 }
 
-SimulatedDisk::State::State(SimulatedScheduler& scheduler_, SimulatedDiskOptions options_,
-                            std::vector<std::byte> content)
-    : scheduler(scheduler_), options(std::move(options_)), running(content), durable(std::move(content)) {}
+SimulatedDisk::State::State(SimulatedScheduler& picks, SimulatedDiskOptions behaviour, std::vector<std::byte> content)
+    : scheduler(picks), options(std::move(behaviour)), running(content), durable(std::move(content)) {}
 
 void SimulatedDisk::State::submit(Operation& operation) {
   operation.number = ++operations;

@@ -111,7 +111,7 @@ struct CrashChoice {
 };
 
 struct SimulatedDisk::State {
-  State(SimulatedScheduler& scheduler, SimulatedDiskOptions options, std::vector<std::byte> content);
+  State(SimulatedScheduler& picks, SimulatedDiskOptions behaviour, std::vector<std::byte> content);
 
   void submit(Operation& operation);
   void finish(Operation& operation);
