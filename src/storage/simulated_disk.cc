@@ -94,8 +94,9 @@ void SimulatedDisk::State::copy_out(Operation& operation, std::uint64_t count_by
   operation.read_bytes += count;
 }
 
-SimulatedDisk::State::State(SimulatedScheduler& picks, SimulatedDiskOptions behaviour, std::vector<std::byte> content)
-    : scheduler(picks), options(std::move(behaviour)), running(content), durable(std::move(content)) {}
+SimulatedDisk::State::State(SimulatedScheduler& its_scheduler, SimulatedDiskOptions its_options,
+                            std::vector<std::byte> content)
+    : scheduler(its_scheduler), options(std::move(its_options)), running(content), durable(std::move(content)) {}
 
 void SimulatedDisk::State::submit(Operation& operation) {
   operation.number = ++operations;

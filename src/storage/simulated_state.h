@@ -111,7 +111,7 @@ struct CrashChoice {
 };
 
 struct SimulatedDisk::State {
-  State(SimulatedScheduler& picks, SimulatedDiskOptions behaviour, std::vector<std::byte> content);
+  State(SimulatedScheduler& its_scheduler, SimulatedDiskOptions its_options, std::vector<std::byte> content);
 
   void submit(Operation& operation);
   void finish(Operation& operation);
