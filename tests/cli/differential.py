@@ -12,66 +12,26 @@ without changing it, and repair it when it opens it for writing.
   differential.py --seed SEED                           one again; its files and a script of it stay in the directory
 """
 
-import argparse
 import hashlib
 import json
-import multiprocessing
 import os
 import random
-import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import traceback
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib"))
 
 import disk_requests as rq  # noqa: E402  (found beside this file)
+import random_programs as programs  # noqa: E402
 from content import Content  # noqa: E402
+from random_programs import BYRE, Mismatch, Tools  # noqa: E402
 
-BYRE = os.environ.get("BYRE", "byre")
 REQUESTS = 50
-SHM = "/dev/shm"
 DIRTY_REFUSED = ""  # why there are no dirty images
-
-
-class Mismatch(Exception):
-    pass
-
-
-class Tools:
-    """Runs the tools in a directory, and remembers how, so that a failure can be repeated by hand."""
-
-    def __init__(self, directory):
-        self.directory = directory
-        self.log = []
-
-    def run(self, arguments, exit_code=0, output=None):
-        self.log.append(" ".join(shlex.quote(word) for word in arguments) + f"  # exit {exit_code}")
-        try:
-            done = subprocess.run(arguments, cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True,
-                                  timeout=120, text=True, errors="replace", check=False)
-        except subprocess.TimeoutExpired:
-            raise Mismatch(f"hangs: {self.log[-1]}") from None
-        if done.returncode != exit_code or (output is not None and done.stdout != output):
-            raise Mismatch(f"{self.log[-1]}\nexit status {done.returncode}, not {exit_code}\n"
-                           f"standard output: {done.stdout}\nnot: {output}\nstandard error: {done.stderr}")
-        return done.stdout
-
-    def exercise(self, tool, options, commands, image, expected=(), exit_code=None):
-        arguments = ([BYRE, "io"] if tool == "byre" else ["qemu-io"]) + options + ["-f", "qcow2"]
-        for command in commands:
-            arguments += ["-c", command]
-        if exit_code is not None:  # its output may be lost
-            self.run(arguments + [image], exit_code)
-        else:
-            self.run(arguments + [image], 1 if expected else 0, "".join(line + "\n" for line in expected))
-
-    def img(self, tool, *arguments):
-        return self.run([BYRE if tool == "byre" else "qemu-img", *arguments])
 
 
 class Setup:
@@ -134,8 +94,7 @@ class Program:
         self.setup = Setup(self.draw)
         self.snapshots = {}  # name -> model when it was taken
         self.taken = 0
-        self.requests = 0
-        self.dirty_images = 0
+        self.counts = {"requests": 0, "images left dirty": 0}
 
     def path(self, name):
         return os.path.join(self.directory, name)
@@ -185,7 +144,7 @@ class Program:
         session.finish()
         options = ["-d", "ignore" if disk.ignores_discards else "unmap"] + (self.setup.cache if tool == "byre" else [])
         self.tools.exercise(tool, options, session.commands, image, session.expected)
-        self.requests += session.requests
+        self.counts["requests"] += session.requests
         self.verify(disk, "qemu" if tool == "byre" else "byre", image)
 
     def killed_part(self, disk, limits, count):
@@ -200,7 +159,7 @@ class Program:
             session.rewrite()
         options = ["-d", "ignore" if disk.ignores_discards else "unmap"]
         self.tools.exercise("qemu", options, session.commands + ["sigraise 9"], "image", exit_code=-signal.SIGKILL)
-        self.requests += session.requests
+        self.counts["requests"] += session.requests
         self.repair(disk)
 
     def is_dirty(self):
@@ -209,7 +168,7 @@ class Program:
     def repair(self, disk):
         """By opening it for writing; where the reference had not come to mark the image, by repairing leaks."""
         dirty = self.is_dirty()
-        self.dirty_images += dirty
+        self.counts["images left dirty"] += dirty
         before = digest(self.path("image"))
         self.tools.exercise("byre", ["-r"], rq.reads_of(disk.content, 64 << 20), "image")
         if digest(self.path("image")) != before:
@@ -332,98 +291,13 @@ def refusal_of_dirty_images():
         return "" if done.returncode == 0 else done.stderr.strip() or f"exit status {done.returncode}"
 
 
-def content_files(directory):
-    """Sources of content: incompressible, compressible, and mixed; of odd lengths, so that misplaced data shows."""
-    draw = random.Random(0)
-    noise = draw.randbytes(70001)
-    text = b" ".join(str(draw.randrange(1000)).encode() for _ in range(1500))
-    files = {"noise": noise, "text": text, "mixed": noise[:9001] + text[:5000] + bytes(30000)}
-    for name, data in files.items():
-        with open(os.path.join(directory, name), "wb") as file:
-            file.write(data)
-    return files
-
-
-def run_program(seed, directory):
-    """(requests, dirty images, None), or (requests, dirty images, what went wrong)."""
-    shutil.rmtree(directory, ignore_errors=True)
-    os.makedirs(directory)
-    program = Program(seed, directory, content_files(directory))
-    try:
-        program.run()
-    except Mismatch as mismatch:
-        failure = str(mismatch)
-    except Exception:  # the test itself: its seed matters as much
-        failure = traceback.format_exc()
-    else:
-        return program.requests, program.dirty_images, None
-    with open(os.path.join(directory, "program.sh"), "w", encoding="utf-8") as file:
-        file.write("\n".join(program.tools.log) + "\n")
-    return program.requests, program.dirty_images, failure
-
-
-def run_in_worker(job):
-    seed, scratch = job
-    directory = os.path.join(scratch, str(os.getpid()))
-    requests, dirty, failure = run_program(seed, directory)
-    if failure:
-        os.rename(directory, os.path.join(scratch, f"seed-{seed}"))
-    return seed, requests, dirty, failure
-
-
-def report(seed, failure, directory):
-    print(f"seed {seed}: {failure[:4000]}\nfiles: {directory}\nrepeat: BYRE={shlex.quote(BYRE)} "
-          f"{shlex.quote(os.path.realpath(__file__))} --seed {seed}\n", flush=True)
-
-
-def run_many(first, count, workers, results):
-    """Stops early after a few failures: they probably have one cause."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as on a timeout: what follows removes the directory
-    scratch = tempfile.mkdtemp(prefix="byre-differential-", dir=SHM if os.access(SHM, os.W_OK) else None)
-    programs = requests = dirty = failures = 0
-    try:
-        with multiprocessing.Pool(workers, signal.signal, (signal.SIGTERM, signal.SIG_DFL)) as pool:
-            jobs = ((seed, scratch) for seed in range(first, first + count))
-            for seed, done, left_dirty, failure in pool.imap_unordered(run_in_worker, jobs, chunksize=4):
-                programs += 1
-                requests += done
-                dirty += left_dirty
-                if failure:
-                    failures += 1
-                    kept = os.path.join(results, f"seed-{seed}")
-                    shutil.copytree(os.path.join(scratch, f"seed-{seed}"), kept, dirs_exist_ok=True)
-                    report(seed, failure, kept)
-                if failures == 5:
-                    break
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    print(f"{programs} programs, {requests} requests, {dirty} images left dirty, {failures} mismatches (seeds from "
-          f"{first})")
-    return 0 if failures == 0 and programs == count else 1
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--programs", type=int, default=2000)
-    parser.add_argument("--first", type=int, default=1, help="seed of the first program")
-    parser.add_argument("--seed", type=int, help="run only this program")
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
-    arguments = parser.parse_args()
-    if not (shutil.which("qemu-img") and shutil.which("qemu-io")):
-        return 77
     global DIRTY_REFUSED
-    DIRTY_REFUSED = refusal_of_dirty_images()
+    if shutil.which("qemu-io"):
+        DIRTY_REFUSED = refusal_of_dirty_images()
     if DIRTY_REFUSED:
         print(f"no image is left dirty: {DIRTY_REFUSED}")
-    results = os.environ.get("TEST_DIR") or os.getcwd()
-    if arguments.seed is None:
-        return run_many(arguments.first, arguments.programs, arguments.workers, results)
-    directory = os.path.join(results, f"seed-{arguments.seed}")
-    requests, _, failure = run_program(arguments.seed, directory)
-    if failure:
-        report(arguments.seed, failure, directory)
-    print(f"1 program, {requests} requests, {1 if failure else 0} mismatches")
-    return 1 if failure else 0
+    return programs.main(Program, __doc__, programs=2000)
 
 
 if __name__ == "__main__":
