@@ -13,6 +13,7 @@ void register_info(Cli& cli);
 void register_io(Cli& cli);
 void register_map(Cli& cli);
 void register_measure(Cli& cli);
+void register_snapshot(Cli& cli);
 
 inline void register_commands(Cli& cli) {
   register_check(cli);
@@ -23,6 +24,7 @@ inline void register_commands(Cli& cli) {
   register_io(cli);
   register_map(cli);
   register_measure(cli);
+  register_snapshot(cli);
 }
 
 }  // namespace byre::cli

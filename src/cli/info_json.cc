@@ -73,6 +73,12 @@ Json data_to_json(const Qcow2Info& qcow2) {
 
 }  // namespace
 
+Json snapshots_to_json(const std::vector<SnapshotInfo>& snapshots) {
+  Json list = Json::array();
+  for (const SnapshotInfo& snapshot : snapshots) list.push_back(snapshot_to_json(snapshot));
+  return list;
+}
+
 Json info_to_json(const ImageInfo& info) {
   Json json;
   json["filename"] = info.filename;
@@ -87,7 +93,7 @@ Json info_to_json(const ImageInfo& info) {
   if (info.backing_name) json["full-backing-filename"] = info.backing_path.value_or(*info.backing_name);
   if (info.backing_name && info.backing_format) json["backing-filename-format"] = *info.backing_format;
   if (!info.qcow2) return json;
-  for (const SnapshotInfo& snapshot : info.qcow2->snapshots) json["snapshots"].push_back(snapshot_to_json(snapshot));
+  if (!info.qcow2->snapshots.empty()) json["snapshots"] = snapshots_to_json(info.qcow2->snapshots);
   json["format-specific"] = {{"type", info.format}, {"data", data_to_json(*info.qcow2)}};
   return json;
 }

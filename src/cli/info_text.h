@@ -17,6 +17,9 @@ std::string info_to_text(const ImageInfo& info);
 // A chain of two or more images as a tree, top first.
 std::string chain_to_text(const std::vector<ImageInfo>& chain);
 
+// An array of objects with the keys of `info`.
+Json snapshots_to_json(const std::vector<SnapshotInfo>& snapshots);
+
 // The lines of "Snapshot list:", empty if there are none.
 std::string snapshot_list(const std::vector<SnapshotInfo>& snapshots);
 

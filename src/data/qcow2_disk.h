@@ -13,6 +13,8 @@
 #include "base/probe.h"
 #include "byre/data/disk.h"
 #include "byre/task/sync.h"
+#include "data/load.h"
+#include "data/tree_counts.h"
 #include "format/header.h"
 #include "meta/metadata.h"
 
@@ -23,9 +25,8 @@ class Qcow2Disk final : public Disk {
   struct Parts {
     std::unique_ptr<Storage> storage;
     std::unique_ptr<Disk> backing;  // null if the image names none, or none is to be followed
-    std::unique_ptr<meta::Metadata> metadata;
-    format::Header header;
-    std::uint64_t size_bytes = 0;  // of the disk, or of the snapshot that is read
+    LoadedImage image;
+    std::uint64_t cache_size_bytes = 0;  // as LoadOptions has it
     bool writable = false;
     bool discard = true;
     bool lazy_refcounts = false;  // only with version 3
@@ -50,6 +51,12 @@ class Qcow2Disk final : public Disk {
   Storage& storage() override { return *storage_; }
   Disk* backing() override { return backing_.get(); }
   std::uint64_t cluster_size_bytes() const override { return geometry_.cluster_size_bytes(); }
+
+  // Internal snapshots (qcow2_snapshots.cc; the contracts are in ops/snapshot.h). No request may be under way.
+  Task<Result<std::vector<format::Snapshot>>> snapshots();
+  Task<Result<std::string>> create_snapshot(format::Snapshot snapshot);
+  Task<Result<void>> apply_snapshot(std::size_t index);
+  Task<Result<void>> delete_snapshot(std::size_t index);
 
   const format::Header& header() const { return header_; }
   // For tests: the state behind the disk.
@@ -111,6 +118,35 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> give_up_behind_end();
   Task<Result<void>> store_size(std::uint64_t size_bytes);
 
+  // Operations that change the file past the cache (qcow2_exclusive.cc).
+  struct Undo;
+  Task<Result<void>> begin_exclusive();
+  Task<Result<void>> end_exclusive(Result<void> done);
+  Task<Result<void>> reload();
+  Task<Result<HostOffset>> allocate_region(std::uint64_t length_bytes, Undo& undo);
+  Task<Result<void>> raise_counts(TreeCounts& counts, Undo& undo);
+  Task<Result<void>> lower_counts(TreeCounts& counts);
+  Task<Result<void>> mark_copied();
+  Task<Result<void>> write_l1(HostOffset at, const std::vector<std::uint64_t>& entries);
+  Task<void> take_back(Undo& undo);
+  Task<Result<void>> take_back_steps(Undo& undo);
+  std::vector<ClusterRun> clusters_of(HostOffset at, std::uint64_t length_bytes) const;
+  TreeCounts::Parts tree(std::vector<std::uint64_t> l1, std::vector<ClusterRun> others = {}) const;
+
+  // Snapshots (qcow2_snapshots.cc, qcow2_snapshot_apply.cc).
+  struct SnapshotTables;
+  Result<void> check_snapshots_possible() const;
+  Task<Result<SnapshotTables>> snapshot_tables();
+  Task<Result<void>> allocate_snapshot_table(SnapshotTables& tables, Undo& undo);
+  Task<Result<void>> switch_snapshot_table(const SnapshotTables& tables, Undo& undo);
+  Task<Result<std::string>> do_create(format::Snapshot snapshot);
+  Task<Result<void>> create_in_steps(SnapshotTables& tables, TreeCounts& counts, Undo& undo);
+  Task<Result<void>> do_delete(std::size_t index);
+  Task<Result<void>> do_apply(std::size_t index);
+  Task<Result<void>> apply_in_steps(const format::Snapshot& snapshot, std::vector<std::uint64_t> l1, TreeCounts& counts,
+                                    Undo& undo);
+  Task<Result<void>> drop_vm_state();
+
   // Write-back (qcow2_flush.cc).
   Task<Result<void>> settle();
   Task<Result<void>> sync();
@@ -128,8 +164,9 @@ class Qcow2Disk final : public Disk {
   std::unique_ptr<Disk> backing_;
   std::unique_ptr<meta::Metadata> metadata_;
   format::Header header_;
-  const format::Geometry geometry_;
+  format::Geometry geometry_;
   std::uint64_t size_bytes_;
+  const std::uint64_t cache_size_bytes_;
   const bool discard_;
   const bool writable_;
   const bool lazy_refcounts_;
@@ -144,6 +181,7 @@ class Qcow2Disk final : public Disk {
   bool dirty_marked_ = false;  // the dirty bit is durable, by this session
   unsigned dirty_holds_ = 0;   // exclusive operations that run
   unsigned settling_ = 0;      // cuts leave nothing out
+  bool counts_doubtful_ = false;  // an exclusive operation failed half-way: the dirty bit stays
   // How far the file was extended ahead of what is used, and how far durably: every fresh cluster below reads as zeros
   // after a crash, or as what was written to it.
   std::uint64_t extended_end_bytes_ = 0;

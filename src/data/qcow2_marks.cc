@@ -78,7 +78,7 @@ Task<Result<void>> Qcow2Disk::store_marks(bool incompatible, bool autoclear) {
 
 // Everything else is durable (O-12). Does nothing where the bit is not set.
 Task<Result<void>> Qcow2Disk::clear_dirty_mark() {
-  if (!header_.is_dirty()) co_return Result<void>{};
+  if (!header_.is_dirty() || counts_doubtful_) co_return Result<void>{};
   const RangeLock::Guard guard = co_await range_lock_.lock(header_lock, header_lock + 1);
   BYRE_CO_CHECK(check_running());
   dirty_marked_ = false;

@@ -37,6 +37,7 @@ inline constexpr std::uint64_t max_snapshots = 65536;
 inline constexpr std::uint64_t max_snapshot_table_bytes = 64 * mebibyte;
 inline constexpr std::uint64_t max_snapshot_extra_data_bytes = 1024;
 inline constexpr std::uint64_t max_snapshot_text_bytes = 65535;  // of an id, and of a name
+inline constexpr std::uint64_t max_new_snapshot_name_bytes = 255;  // what the reference shows
 
 inline constexpr std::uint64_t max_bitmaps = 65535;
 inline constexpr std::uint64_t max_bitmap_directory_bytes = 67107840;

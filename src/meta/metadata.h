@@ -110,6 +110,14 @@ class Metadata {
     allocator_.note_file_end(HostOffset(round_up(size_bytes, geometry_.cluster_size_bytes())));
   }
 
+  // For operations that change the file past the cache and load everything anew (data/qcow2_exclusive.cc).
+  const std::vector<std::uint64_t>& l1() const { return mapping_.l1().entries(); }
+  const std::vector<std::uint64_t>& refcount_table() const { return refcounts_.table().entries(); }
+  // Consecutive clusters with a count of 1 to which nothing refers yet.
+  Outcome<HostOffset> allocate_region(std::uint64_t clusters) { return allocator_.allocate_table(clusters); }
+  // Gives up such a cluster again, if it is counted.
+  Outcome<void> give_back(HostOffset cluster);
+
   // Pages. `present` lets the loader skip what came meanwhile.
   bool present(HostOffset at) { return cache_.find(at) != nullptr; }
   void page_loaded(HostOffset at, PageKind kind, ConstBytes bytes);

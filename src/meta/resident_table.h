@@ -24,6 +24,7 @@ class ResidentTable {
   HostOffset offset() const { return offset_; }
   std::uint64_t size() const { return entries_.size(); }
   std::uint64_t operator[](std::uint64_t index) const { return entries_[index]; }
+  const std::vector<std::uint64_t>& entries() const { return entries_; }
   void set(std::uint64_t index, std::uint64_t raw);
 
   // Continues at another place with more entries (zeros); everything is dirty there.

@@ -41,6 +41,12 @@ Outcome<void> Metadata::release_table(std::uint64_t l1_index, bool punch) {
   return {};
 }
 
+Outcome<void> Metadata::give_back(HostOffset cluster) {
+  BYRE_TRY(const std::uint64_t count, refcounts_.get(cluster_of(cluster), host_end()));
+  if (count > 0) drop(cluster_of(cluster), leases_.stamp_unlink(), false, false);
+  return {};
+}
+
 // The entries that refer to host clusters, each found fit to be unlinked. The table's pages are cached.
 Outcome<std::vector<L2Entry>> Metadata::table_entries(std::uint64_t l1_index) {
   std::vector<L2Entry> entries;

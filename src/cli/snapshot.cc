@@ -1,0 +1,120 @@
+// byre snapshot: lists, takes, applies and deletes internal snapshots (docs/format.md C-21).
+#include "byre/ops/snapshot.h"
+
+#include <ctime>
+
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/info_text.h"
+#include "cli/loop.h"
+#include "cli/output.h"
+
+namespace byre::cli {
+
+namespace {
+
+struct Arguments {
+  std::string file;
+  bool list = false;
+  std::optional<std::string> apply;
+  std::optional<std::string> create;
+  std::optional<std::string> remove;
+  OutputFormat output = OutputFormat::human;
+  bool quiet = false;
+  OpenFlags open;
+};
+
+NewSnapshot taken_now(const std::string& name) {
+  std::timespec now = {};
+  std::timespec_get(&now, TIME_UTC);
+  NewSnapshot snapshot;
+  snapshot.name = name;
+  snapshot.date_seconds = static_cast<std::uint32_t>(now.tv_sec);
+  snapshot.date_nanoseconds = static_cast<std::uint32_t>(now.tv_nsec);
+  snapshot.instruction_count = 0;  // as the reference stores it for a disk without a machine
+  return snapshot;
+}
+
+Task<Result<void>> change(Disk& disk, const Arguments& arguments) {
+  if (arguments.create) {
+    NewSnapshot snapshot = taken_now(*arguments.create);
+    BYRE_CO_TRY([[maybe_unused]] const std::string id, co_await create_snapshot(disk, std::move(snapshot)));
+    co_return Result<void>{};
+  }
+  if (arguments.apply) co_return co_await apply_snapshot(disk, *arguments.apply);
+  co_return co_await delete_snapshot(disk, *arguments.remove);
+}
+
+Task<Result<void>> change_file(const Arguments& arguments) {
+  OpenOptions options = open_options(arguments.open, arguments.quiet);
+  options.writable = true;
+  options.backing.follow = false;
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+  auto done = co_await change(*disk, arguments);
+  auto closed = co_await disk->close();
+  co_return done ? closed : done;
+}
+
+Task<Result<std::vector<SnapshotInfo>>> list_file(const Arguments& arguments) {
+  OpenOptions options = open_options(arguments.open, arguments.quiet);
+  options.backing.follow = false;
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+  auto list = co_await list_snapshots(*disk);
+  BYRE_CO_CHECK(co_await disk->close());
+  co_return list;
+}
+
+int list(const Arguments& arguments) {
+  const auto snapshots = run_on_loop(list_file(arguments));
+  if (!snapshots) return report(std::unexpected(snapshots.error()));
+  if (arguments.output == OutputFormat::json) {
+    print_json(snapshots_to_json(*snapshots));
+  } else if (!arguments.quiet) {
+    print(snapshot_list(*snapshots));
+  }
+  return exit_success;
+}
+
+int run(const Arguments& arguments) {
+  const bool changes = arguments.apply || arguments.create || arguments.remove;
+  if (!changes) return arguments.list || arguments.output == OutputFormat::json ? list(arguments) : exit_success;
+  if (arguments.output == OutputFormat::json) {
+    print_error("--output=json lists, it does not go with -a, -c or -d");
+    return exit_failure;
+  }
+  if (arguments.open.force_share) {
+    print_error("-U is for listing: an image that is changed cannot be shared");
+    return exit_failure;
+  }
+  return report(run_on_loop(change_file(arguments)));
+}
+
+}  // namespace
+
+void register_snapshot(Cli& cli) {
+  auto [app, arguments] = cli.add<Arguments>({"snapshot", "List, take, apply and delete internal snapshots",
+                                              "  byre snapshot -c before-upgrade disk.qcow2\n"
+                                              "  byre snapshot -l disk.qcow2\n"
+                                              "  byre snapshot -a before-upgrade disk.qcow2\n"
+                                              "  byre snapshot -d before-upgrade disk.qcow2\n\n"
+                                              "To read one without applying it: byre convert -l, byre map -l, ...\n"},
+                                             run);
+  app.add_option("file", arguments.file, "the image")->required();
+  CLI::Option* const actions[] = {
+      app.add_flag("-l,--list", arguments.list, "list the snapshots"),
+      app.add_option("-a,--apply", arguments.apply, "make the disk what it was then; an id goes before a name")
+          ->type_name("SNAPSHOT"),
+      app.add_option("-c,--create", arguments.create, "keep the disk as it is now, under this name")
+          ->type_name("NAME"),
+      app.add_option("-d,--delete", arguments.remove, "forget the first snapshot of this name")->type_name("NAME")};
+  for (CLI::Option* const one : actions) {
+    for (CLI::Option* const other : actions) {
+      if (one != other) one->excludes(other);
+    }
+  }
+  add_output(app, arguments.output);
+  add_quiet(app, arguments.quiet);
+  add_open_flags(app, arguments.open);
+}
+
+}  // namespace byre::cli

@@ -1,0 +1,24 @@
+// Many reads or writes of metadata at once, several in flight.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "byre/base/buffer.h"
+#include "byre/base/result.h"
+#include "byre/storage/storage.h"
+#include "byre/task/task.h"
+
+namespace byre {
+
+struct BatchPart {
+  std::uint64_t offset_bytes;
+  Bytes bytes;  // of the caller; parts that lie one behind the other in file and memory become one request
+};
+
+// What lies behind the end of the storage reads as zeros: an image may end within its last cluster.
+Task<Result<void>> read_batch(Storage& storage, std::vector<BatchPart> parts);
+// In no order, and not synced.
+Task<Result<void>> write_batch(Storage& storage, std::vector<BatchPart> parts);
+
+}  // namespace byre

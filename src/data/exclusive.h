@@ -1,0 +1,17 @@
+// What an exclusive operation has done so far, so that a failure can be taken back.
+#pragma once
+
+#include <vector>
+
+#include "data/qcow2_disk.h"
+
+namespace byre {
+
+struct Qcow2Disk::Undo {
+  std::vector<ClusterRun> regions;  // allocated, and reachable only once it is published
+  TreeCounts* raised = nullptr;     // whose references were counted
+  bool flags_cleared = false;       // COPIED of the active tables
+  bool published = false;           // the header names the new state, or may do so
+};
+
+}  // namespace byre

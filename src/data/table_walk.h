@@ -1,0 +1,78 @@
+// Walks the L2 tables that an L1 table leads to, past the page cache: for operations that have the image to themselves
+// and touch everything. What they change must not be cached; Qcow2Disk::reload() follows.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/endian.h"
+#include "base/math.h"
+#include "byre/base/buffer.h"
+#include "byre/base/result.h"
+#include "byre/storage/storage.h"
+#include "byre/task/task.h"
+#include "data/cluster_runs.h"
+#include "format/entry.h"
+#include "format/geometry.h"
+
+namespace byre {
+
+class TableWalk {
+ public:
+  struct Table {
+    std::uint64_t l1_index;
+    HostOffset at;
+    Bytes bytes;           // of the whole table; the walk owns them until the next batch
+    bool changed = false;  // store() writes it
+  };
+
+  // `l1` is in host byte order. Storage and table must outlive the walk.
+  TableWalk(Storage& storage, const format::Geometry& geometry, const std::vector<std::uint64_t>& l1)
+      : storage_(storage),
+        geometry_(geometry),
+        l1_(l1),
+        end_bytes_(round_up(storage.size_bytes(), geometry.cluster_size_bytes())) {}
+
+  // Loads the next tables, many at a time, several reads in flight; none are left when tables() is empty.
+  // Errors: corrupt (an L1 entry that cannot be followed), I/O.
+  Task<Result<void>> next();
+  std::vector<Table>& tables() { return tables_; }
+
+  // Writes the changed tables of this batch. Not synced.
+  Task<Result<void>> store();
+
+  // Entry `index` of a table. Errors: corrupt (it breaks a rule, or leads behind the end of the file).
+  Result<format::L2Entry> entry(const Table& table, std::uint64_t index) const;
+
+  // The host clusters that it refers to, and whether they are a cluster of its own rather than payload in others. Inline
+  // for what nearly all entries are: empty, or a plain cluster.
+  struct Reference {
+    ClusterRun clusters{0, 0};
+    bool own = false;
+  };
+  Result<Reference> reference(const Table& table, std::uint64_t index) const {
+    const std::uint64_t word = load_be64(raw(table, index)) & ~format::entry_copied_flag;
+    if (word == 0) return Reference{};
+    const bool plain = (word & (~format::entry_offset_mask | geometry_.cluster_mask())) == 0;
+    if (plain && word < end_bytes_) [[likely]]
+      return Reference{{word >> geometry_.cluster_bits, 1}, true};
+    return other_reference(table, index);
+  }
+  std::byte* raw(const Table& table, std::uint64_t index) const {
+    return table.bytes.data() + index * geometry_.l2_entry_bytes();
+  }
+
+ private:
+  Result<Reference> other_reference(const Table& table, std::uint64_t index) const;
+  Result<void> choose_batch();
+
+  Storage& storage_;
+  const format::Geometry geometry_;
+  const std::vector<std::uint64_t>& l1_;
+  const std::uint64_t end_bytes_;  // of the file's last cluster
+  std::uint64_t next_index_ = 0;
+  Buffer buffer_{0};
+  std::vector<Table> tables_;
+};
+
+}  // namespace byre
