@@ -120,6 +120,7 @@ Task<void> Qcow2Disk::take_back(Undo& undo) {
 
 Task<Result<void>> Qcow2Disk::take_back_steps(Undo& undo) {
   if (undo.raised) BYRE_CO_CHECK(co_await lower_counts(*undo.raised));
+  BYRE_CO_CHECK(co_await storage_->flush());  // counts that the sweep itself has put back
   if (undo.flags_cleared) BYRE_CO_CHECK(co_await mark_copied());
   BYRE_CO_CHECK(co_await reload());
   for (const ClusterRun& run : undo.regions) {

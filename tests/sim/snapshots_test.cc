@@ -1,0 +1,177 @@
+// Taking, applying and deleting internal snapshots under crashes and faults (docs/format.md O-13 to O-16): at every
+// moment the image is sound, and the disk and every snapshot are those from before or those from after. A failure
+// prints the seed and how to repeat it.
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <cstdlib>
+
+#include "byre/ops/snapshot.h"
+#include "support/crash_count.h"
+#include "support/operation_run.h"
+
+namespace byre::test {
+namespace {
+
+TestImage draw(SimulatedRandom& random) {
+  TestImage test;
+  format::Geometry& geometry = test.image.geometry;
+  geometry.version = random.one_in(3) ? 2 : 3;
+  geometry.cluster_bits = static_cast<unsigned>(9 + random.below(random.one_in(4) ? 4 : 2));
+  geometry.refcount_order = geometry.version == 2 ? 4 : static_cast<unsigned>(2 + random.below(5));
+  test.cache_bytes = random.one_in(2) ? 1 : 0;
+  if (geometry.version == 3) test.image.lazy_refcounts = random.one_in(4);
+  test.image.size_bytes = 512 * (1 + random.below(300));
+  if (random.one_in(3)) {
+    test.image.backing_name = "base";
+    test.backing.resize(512 * (1 + random.below(400)));
+    for (std::size_t i = 0; i < test.backing.size(); ++i) {
+      test.backing[i] = static_cast<std::byte>(random.one_in(64) ? 0 : i / 512 * 37 + 1);
+    }
+  }
+  return test;
+}
+
+Task<Result<void>> change_once(Disk& disk, SimulatedRandom& random) {
+  const std::uint64_t cluster = disk.cluster_size_bytes();
+  const std::uint64_t offset = random.below(disk.size_bytes() / 512) * 512;
+  const std::uint64_t length = std::min(disk.size_bytes() - offset, 512 * (1 + random.below(cluster / 128)));
+  if (random.one_in(5)) co_return co_await disk.write_zeroes(offset, length, ZeroMode::keep);
+  if (random.one_in(5)) co_return co_await disk.discard(offset, length);
+  const std::vector<std::byte> data(length, static_cast<std::byte>(1 + random.below(255)));
+  const ConstBytes bytes(data);
+  if (!random.one_in(4)) co_return co_await disk.write(offset, bytes);
+  const std::uint64_t start = offset / cluster * cluster;
+  const std::vector<std::byte> whole(std::min(cluster, disk.size_bytes() - start), data[0]);
+  const ConstBytes packed(whole);
+  [[maybe_unused]] const auto done = co_await disk.write_compressed(start, packed);  // fails where something is
+  co_return Result<void>{};
+}
+
+Task<Result<void>> change(Disk& disk, SimulatedRandom& random) {
+  for (int i = 0; i < 4; ++i) {
+    if (disk.size_bytes() == 0) break;
+    BYRE_CO_CHECK(co_await change_once(disk, random));
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> take(Disk& disk) {
+  NewSnapshot snapshot;
+  snapshot.name = "some name";
+  BYRE_CO_TRY([[maybe_unused]] const std::string id, co_await create_snapshot(disk, snapshot));
+  co_return Result<void>{};
+}
+
+class SnapshotProgram {
+ public:
+  SnapshotProgram(std::uint64_t seed, FaultPlan fault)
+      : faulty_step_(seed % 5), random_(seed * 2 + 1), run_(seed, draw(random_)), fault_(fault) {}
+
+  void run(std::uint64_t steps) {
+    for (std::uint64_t step = 0; step < steps && run_.failure.empty(); ++step) {
+      run_.prepare([this](Disk& disk) { return change(disk, random_); });
+      if (random_.one_in(4)) resize();
+      one_operation(step == faulty_step_ ? fault_ : FaultPlan());
+      if (step == faulty_step_) operations = run_.operations;
+    }
+  }
+  std::uint64_t steps_with_fault() const { return faulty_step_ + 2; }
+
+  const std::string& failure() const { return run_.failure; }
+  std::uint64_t crash_states() const { return run_.crash_states; }
+  std::uint64_t operations = 0;  // of the step that meets the fault
+
+ private:
+  void resize() {
+    const bool refused = run_.test().image.geometry.version == 2 && !run_.state().snapshots.empty();
+    if (refused) return;
+    const std::uint64_t size = 512 * (1 + random_.below(600));
+    run_.prepare([size](Disk& disk) { return disk.resize(size, Preallocation::off); });
+  }
+
+  void one_operation(const FaultPlan& fault) {
+    const DiskState& state = run_.state();
+    DiskState after = state;
+    std::vector<std::string> ids;
+    for (const auto& [id, content] : state.snapshots) ids.push_back(id);
+    const std::uint64_t kind = ids.empty() ? 0 : random_.below(3);
+    if (kind == 0 && ids.size() < 3) {
+      std::uint64_t next = 1;
+      for (const std::string& id : ids) next = std::max<std::uint64_t>(next, std::stoull(id) + 1);
+      after.snapshots[std::to_string(next)] = state.disk;
+      return run_.run(take, after, fault);
+    }
+    const std::string id = ids[random_.below(ids.size())];
+    if (kind == 1) {
+      after.disk = state.snapshots.at(id);
+      return run_.run([id](Disk& disk) { return apply_snapshot(disk, id); }, after, fault);
+    }
+    after.snapshots.erase(id);
+    run_.run([id](Disk& disk) { return delete_snapshot(disk, id, SnapshotKey::id); }, after, fault);
+  }
+
+  const std::uint64_t faulty_step_;
+  SimulatedRandom random_;
+  OperationRun run_;
+  const FaultPlan fault_;
+};
+
+constexpr std::uint64_t all_steps = 6;
+
+std::uint64_t run_seed(std::uint64_t seed, FaultPlan fault, std::uint64_t& operations) {
+  SnapshotProgram program(seed, fault);
+  program.run(fault.nth == 0 ? all_steps : program.steps_with_fault());
+  const auto* info = testing::UnitTest::GetInstance()->current_test_info();
+  EXPECT_EQ(program.failure(), "") << "seed " << seed << ", fault at operation " << fault.nth
+                                   << "; repeat with: BYRE_SIM_SEED=" << seed
+                                   << " build/tests/sim_tests --gtest_filter=" << info->test_suite_name() << "."
+                                   << info->name();
+  operations = program.operations;
+  return program.crash_states();
+}
+
+std::uint64_t first_seed(std::uint64_t usual) {
+  const char* forced = std::getenv("BYRE_SIM_SEED");
+  return forced ? std::strtoull(forced, nullptr, 10) : usual;
+}
+
+void run_until(std::uint64_t first, std::uint64_t crash_states) {
+  const bool one = std::getenv("BYRE_SIM_SEED") != nullptr;
+  std::uint64_t operations = 0;
+  std::uint64_t examined = 0;
+  for (std::uint64_t seed = first_seed(first); examined < crash_states; ++seed) {
+    examined += run_seed(seed, {}, operations);
+    if (testing::Test::HasFailure() || one) return;
+  }
+  report_crash_states(examined);
+}
+
+void fail_every_operation(std::uint64_t first, std::uint64_t programs) {
+  const bool one = std::getenv("BYRE_SIM_SEED") != nullptr;
+  std::uint64_t examined = 0;
+  for (std::uint64_t i = 0; i < (one ? 1 : programs); ++i) {
+    const std::uint64_t seed = first_seed(first) + i;
+    std::uint64_t operations = 0;
+    examined += run_seed(seed, {}, operations);
+    for (std::uint64_t nth = 1; nth <= operations && !testing::Test::HasFailure(); ++nth) {
+      FaultPlan fault;
+      fault.nth = nth;
+      fault.errno_value = nth % 2 == 0 ? EIO : ENOSPC;
+      fault.for_ever = nth % 3 == 0;
+      std::uint64_t unused = 0;
+      examined += run_seed(seed, fault, unused);
+    }
+    if (testing::Test::HasFailure()) return;
+  }
+  report_crash_states(examined);
+}
+
+TEST(Snapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(7'000'000, 15'000); }
+TEST(Snapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) { fail_every_operation(7'500'000, 5); }
+TEST(NightlySnapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(70'000'000, 300'000); }
+TEST(NightlySnapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) { fail_every_operation(75'000'000, 100); }
+
+}  // namespace
+}  // namespace byre::test
