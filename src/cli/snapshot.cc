@@ -104,8 +104,7 @@ void register_snapshot(Cli& cli) {
       app.add_flag("-l,--list", arguments.list, "list the snapshots"),
       app.add_option("-a,--apply", arguments.apply, "make the disk what it was then; an id goes before a name")
           ->type_name("SNAPSHOT"),
-      app.add_option("-c,--create", arguments.create, "keep the disk as it is now, under this name")
-          ->type_name("NAME"),
+      app.add_option("-c,--create", arguments.create, "keep the disk as it is now, under this name")->type_name("NAME"),
       app.add_option("-d,--delete", arguments.remove, "forget the first snapshot of this name")->type_name("NAME")};
   for (CLI::Option* const one : actions) {
     for (CLI::Option* const other : actions) {

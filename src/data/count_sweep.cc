@@ -45,6 +45,7 @@ struct CountSweep::Batch {
 
   std::vector<BatchPart> parts(std::uint64_t block_bytes) {
     std::vector<BatchPart> all;
+    all.reserve(blocks.size());
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       all.push_back({blocks[i].bytes, buffer.bytes().subspan(i * block_bytes, block_bytes)});
     }
@@ -64,8 +65,8 @@ Result<void> CountSweep::choose(Batch& batch, const std::vector<ClusterRun>& run
     const std::uint64_t index = geometry_.refcount_table_index(cluster);
     if (index != last_index) {
       if (batch.blocks.size() == most) break;
-      const auto block = index < table_.size() ? format::decode_refcount_table_entry(geometry_, table_[index])
-                                               : HostOffset(0);
+      const auto block =
+          index < table_.size() ? format::decode_refcount_table_entry(geometry_, table_[index]) : HostOffset(0);
       if (!block) {
         return fail(ErrorCode::corrupt, "refcount table entry {}: {}", index, format::describe(block.error()));
       }
@@ -97,12 +98,14 @@ Task<Result<void>> CountSweep::load(Batch& batch) {
 
 Result<void> CountSweep::refuse(std::uint64_t cluster, std::uint64_t count, CountChange change) const {
   if (count == 0 || change == CountChange::lower) {
-    return fail(ErrorCode::corrupt, "host cluster {} has refcount {}, less than the references to it: check -r all "
-                "repairs that", cluster, count);
+    return fail(ErrorCode::corrupt,
+                "host cluster {} has refcount {}, less than the references to it: check -r all "
+                "repairs that",
+                cluster, count);
   }
   return fail(ErrorCode::unsupported,
-              "host cluster {} has refcount {}, and with refcounts of {} bits it cannot have as many owners more", cluster,
-              count, geometry_.refcount_bits());
+              "host cluster {} has refcount {}, and with refcounts of {} bits it cannot have as many owners more",
+              cluster, count, geometry_.refcount_bits());
 }
 
 // The width of nearly all images, without a choice for each count.

@@ -178,9 +178,9 @@ class Qcow2Disk final : public Disk {
   WaitQueue loaded_;
 
   bool autoclear_done_ = false;
-  bool dirty_marked_ = false;  // the dirty bit is durable, by this session
-  unsigned dirty_holds_ = 0;   // exclusive operations that run
-  unsigned settling_ = 0;      // cuts leave nothing out
+  bool dirty_marked_ = false;     // the dirty bit is durable, by this session
+  unsigned dirty_holds_ = 0;      // exclusive operations that run
+  unsigned settling_ = 0;         // cuts leave nothing out
   bool counts_doubtful_ = false;  // an exclusive operation failed half-way: the dirty bit stays
   // How far the file was extended ahead of what is used, and how far durably: every fresh cluster below reads as zeros
   // after a crash, or as what was written to it.

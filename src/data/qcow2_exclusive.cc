@@ -54,8 +54,7 @@ Task<Result<void>> Qcow2Disk::reload() {
 Task<Result<HostOffset>> Qcow2Disk::allocate_region(std::uint64_t length_bytes, Undo& undo) {
   const std::uint64_t clusters = geometry_.clusters_for(length_bytes);
   if (clusters == 0) co_return HostOffset(0);
-  BYRE_CO_TRY(const HostOffset at,
-              co_await decide([this, clusters] { return metadata_->allocate_region(clusters); }));
+  BYRE_CO_TRY(const HostOffset at, co_await decide([this, clusters] { return metadata_->allocate_region(clusters); }));
   undo.regions.push_back({geometry_.cluster_index(at), clusters});
   co_return at;
 }

@@ -1,5 +1,5 @@
-// Taking and deleting internal snapshots (docs/format.md section 14.3, O-13 to O-15). Both write a new snapshot table and
-// switch to it with 12 bytes of the header, in one sector.
+// Taking and deleting internal snapshots (docs/format.md section 14.3, O-13 to O-15). Both write a new snapshot table
+// and switch to it with 12 bytes of the header, in one sector.
 //
 // Taking: COPIED off, counts up, the header. Deleting: the header, counts down, COPIED on. So COPIED never stands at a
 // cluster that is shared, and at every moment each count is at least the number of references: what a crash leaves are

@@ -61,8 +61,7 @@ Result<format::L2Entry> TableWalk::entry(const Table& table, std::uint64_t index
   const auto decoded = format::decode_l2_entry(geometry_, raw(table, index));
   const std::uint64_t guest = geometry_.guest_offset(table.l1_index, index).bytes;
   if (!decoded) {
-    return fail(ErrorCode::corrupt, "the L2 entry of guest offset {:#x}: {}", guest,
-                format::describe(decoded.error()));
+    return fail(ErrorCode::corrupt, "the L2 entry of guest offset {:#x}: {}", guest, format::describe(decoded.error()));
   }
   const bool inside = decoded->has_host_cluster()
                           ? fits_within(decoded->host.bytes, geometry_.cluster_size_bytes(), end_bytes_)

@@ -44,8 +44,8 @@ class TableWalk {
   // Entry `index` of a table. Errors: corrupt (it breaks a rule, or leads behind the end of the file).
   Result<format::L2Entry> entry(const Table& table, std::uint64_t index) const;
 
-  // The host clusters that it refers to, and whether they are a cluster of its own rather than payload in others. Inline
-  // for what nearly all entries are: empty, or a plain cluster.
+  // The host clusters that it refers to, and whether they are a cluster of its own rather than payload in others.
+  // Inline for what nearly all entries are: empty, or a plain cluster.
   struct Reference {
     ClusterRun clusters{0, 0};
     bool own = false;

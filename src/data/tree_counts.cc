@@ -40,8 +40,8 @@ class CountCache {
     }
     std::vector<BatchPart> parts;
     for (const std::uint64_t index : indexes) {
-      const auto block = index < table_.size() ? format::decode_refcount_table_entry(geometry_, table_[index])
-                                               : HostOffset(0);
+      const auto block =
+          index < table_.size() ? format::decode_refcount_table_entry(geometry_, table_[index]) : HostOffset(0);
       if (!block || block->bytes == 0 || blocks_.contains(index)) continue;
       Buffer& buffer = blocks_.emplace(index, Buffer(geometry_.cluster_size_bytes())).first->second;
       parts.push_back({block->bytes, buffer.bytes()});

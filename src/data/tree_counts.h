@@ -23,8 +23,10 @@ class TreeCounts {
     std::vector<ClusterRun> others;
   };
   TreeCounts(Storage& storage, const format::Geometry& geometry, Parts parts)
-      : storage_(storage), geometry_(geometry), parts_(std::move(parts)), sweep_(storage, geometry,
-                                                                                 parts_.refcount_table) {}
+      : storage_(storage),
+        geometry_(geometry),
+        parts_(std::move(parts)),
+        sweep_(storage, geometry, parts_.refcount_table) {}
   TreeCounts(const TreeCounts&) = delete;
   TreeCounts& operator=(const TreeCounts&) = delete;
 

@@ -36,7 +36,7 @@ inline constexpr unsigned max_header_extensions = 64;  // known and unknown toge
 inline constexpr std::uint64_t max_snapshots = 65536;
 inline constexpr std::uint64_t max_snapshot_table_bytes = 64 * mebibyte;
 inline constexpr std::uint64_t max_snapshot_extra_data_bytes = 1024;
-inline constexpr std::uint64_t max_snapshot_text_bytes = 65535;  // of an id, and of a name
+inline constexpr std::uint64_t max_snapshot_text_bytes = 65535;    // of an id, and of a name
 inline constexpr std::uint64_t max_new_snapshot_name_bytes = 255;  // what the reference shows
 
 inline constexpr std::uint64_t max_bitmaps = 65535;

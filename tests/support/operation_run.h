@@ -1,5 +1,5 @@
-// Exclusive operations (snapshots, amend, ...) in the simulator: crash at every moment, or fail any I/O, and look whether
-// the image is sound and shows the state before or the state after, all snapshots included.
+// Exclusive operations (snapshots, amend, ...) in the simulator: crash at every moment, or fail any I/O, and look
+// whether the image is sound and shows the state before or the state after, all snapshots included.
 #pragma once
 
 #include <cstdint>

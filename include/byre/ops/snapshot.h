@@ -1,8 +1,9 @@
 // Internal snapshots: states of a disk kept inside its image (docs/format.md section 14).
 //
 // Each call needs a writable qcow2 disk that no other request uses meanwhile; others are `unsupported` (raw) or
-// `refused`. A crash at any moment leaves the state before or after, with leaked clusters at worst; version 3 images are
-// marked dirty meanwhile. On error the image is as it was, except that clusters may be leaked where undoing failed too.
+// `refused`. A crash at any moment leaves the state before or after, with leaked clusters at worst; version 3 images
+// are marked dirty meanwhile. On error the image is as it was, except that clusters may be leaked where undoing failed
+// too.
 #pragma once
 
 #include <cstdint>
