@@ -22,6 +22,8 @@ struct Arguments {
   std::string second;
   OpenFlags open;
   std::optional<std::string> second_format;
+  std::optional<std::string> snapshot;
+  std::optional<std::string> second_snapshot;
   bool strict = false;
   bool progress = false;
   bool quiet = false;
@@ -52,8 +54,10 @@ int report_comparison(const Comparison& comparison, bool quiet) {
 }
 
 Task<Result<std::unique_ptr<Disk>>> open_image(std::string path, const Arguments& arguments,
-                                               std::optional<std::string> format) {
+                                               std::optional<std::string> format,
+                                               std::optional<std::string> snapshot) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
+  BYRE_CO_CHECK(choose_snapshot(snapshot, options));
   options.format = std::move(format);
   co_return co_await open_disk(std::move(path), std::move(options));
 }
@@ -62,9 +66,9 @@ Task<Result<std::unique_ptr<Disk>>> open_image(std::string path, const Arguments
 Task<void> close_quietly(Disk& disk) { (void)co_await disk.close(); }
 
 Task<Result<int>> compare(const Arguments& arguments, CompareOptions options, Progress& progress) {
-  auto first = co_await open_image(arguments.first, arguments, arguments.open.format);
+  auto first = co_await open_image(arguments.first, arguments, arguments.open.format, arguments.snapshot);
   if (!first) co_return report(std::unexpected(first.error()), exit_cannot_open);
-  auto second = co_await open_image(arguments.second, arguments, arguments.second_format);
+  auto second = co_await open_image(arguments.second, arguments, arguments.second_format, arguments.second_snapshot);
   if (!second) {
     co_await close_quietly(**first);
     co_return report(std::unexpected(second.error()), exit_cannot_open);
@@ -97,13 +101,16 @@ int run(const Arguments& arguments) {
 void register_compare(Cli& cli) {
   auto [app, arguments] = cli.add<Arguments>({"compare", "Tell whether two images have the same content",
                                               "  byre compare disk.img disk.qcow2\n"
-                                              "  byre compare -s -f qcow2 -F qcow2 a.qcow2 b.qcow2\n",
+                                              "  byre compare -s -f qcow2 -F qcow2 a.qcow2 b.qcow2\n"
+                                              "  byre compare -l before-upgrade disk.qcow2 disk.qcow2\n",
                                               exit_cannot_open},
                                              run);
   app.add_option("first", arguments.first, "one image")->required();
   app.add_option("second", arguments.second, "the other one")->required();
   add_open_flags(app, arguments.open);
   add_format(app, arguments.second_format, "-F,--second-format", "format of the second image (default: probed)");
+  add_snapshot(app, arguments.snapshot, "-l,--snapshot", " of the first image");
+  add_snapshot(app, arguments.second_snapshot, "-L,--second-snapshot", " of the second image");
   add_cache_mode(app, "-T,--source-cache", arguments.open.cache, "cache mode of both images (default: writeback)");
   app.add_flag("-s,--strict", arguments.strict, "sizes and allocation must be the same too");
   add_progress(app, arguments.progress);

@@ -65,9 +65,10 @@ CLI::Option* add_output(CLI::App& app, OutputFormat& output) {
   return app.add_option_function<std::string>("--output", parse, "human (default) or json")->type_name("FORMAT");
 }
 
-CLI::Option* add_snapshot(CLI::App& app, std::optional<std::string>& snapshot) {
+CLI::Option* add_snapshot(CLI::App& app, std::optional<std::string>& snapshot, const std::string& names,
+                          const std::string& of) {
   return app
-      .add_option("-l,--snapshot", snapshot, "read this internal snapshot (also snapshot.id=ID, snapshot.name=NAME)")
+      .add_option(names, snapshot, "read this internal snapshot" + of + " (also snapshot.id=ID, snapshot.name=NAME)")
       ->type_name("ID_OR_NAME");
 }
 
@@ -77,7 +78,7 @@ Result<> choose_snapshot(const std::optional<std::string>& text, OpenOptions& op
   const std::size_t equals = std::min(text->find('='), text->size());
   const std::string_view key = std::string_view(*text).substr(0, equals);
   if (equals == text->size() || (key != "snapshot.id" && key != "snapshot.name")) {
-    return fail(ErrorCode::invalid_argument, "-l '{}': snapshot.id=ID, snapshot.name=NAME, an id or a name is expected",
+    return fail(ErrorCode::invalid_argument, "snapshot '{}': snapshot.id=ID, snapshot.name=NAME, an id or a name is expected",
                 escape_untrusted(*text));
   }
   options.snapshot_key = key == "snapshot.id" ? SnapshotKey::id : SnapshotKey::name;

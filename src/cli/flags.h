@@ -27,9 +27,10 @@ CLI::Option* add_quiet(CLI::App& app, bool& quiet);              // -q
 CLI::Option* add_progress(CLI::App& app, bool& progress);        // -p
 CLI::Option* add_output(CLI::App& app, OutputFormat& output);    // --output=human|json
 
-// -l: an internal snapshot, as "ID_OR_NAME", "snapshot.id=ID" or "snapshot.name=NAME".
-CLI::Option* add_snapshot(CLI::App& app, std::optional<std::string>& snapshot);
-// Enters what -l gave, if it did. Errors: another key behind "snapshot.".
+// An internal snapshot, as "ID_OR_NAME", "snapshot.id=ID" or "snapshot.name=NAME". "-l" means something else in map.
+CLI::Option* add_snapshot(CLI::App& app, std::optional<std::string>& snapshot,
+                          const std::string& names = "-l,--snapshot", const std::string& of = "");
+// Enters what the option gave, if it did. Errors: another key behind "snapshot.".
 Result<> choose_snapshot(const std::optional<std::string>& text, OpenOptions& options);
 
 // -o key=value,...; repeated ones add up. Texts are kept as given: read_option_lists() parses them.

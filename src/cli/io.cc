@@ -91,6 +91,7 @@ void register_io(Cli& cli) {
   auto [app, arguments] = cli.add<Arguments>({"io", "Exercise an image with single requests",
                                               "  byre io -c 'write -P 0xab 0 64k' -c 'read -v 0 32' disk.qcow2\n"
                                               "  byre io -r -c map disk.qcow2\n"
+                                              "  byre io -l before-upgrade -c 'read -v 0 32' disk.qcow2\n"
                                               "  byre io -c help\n"},
                                              run);
   app.add_option("file", arguments.file, "the image; the command 'open' can open it too");
@@ -100,6 +101,7 @@ void register_io(Cli& cli) {
       ->allow_extra_args(false);
   app.add_flag("-r,--read-only", arguments.settings.read_only, "open it read-only");
   app.add_flag("-s,--snapshot", arguments.settings.throw_away, "keep changes in memory and drop them at the end");
+  add_snapshot(app, arguments.settings.snapshot, "-l,--internal-snapshot");
   app.add_flag("-n,--nocache", arguments.no_cache, "short for -t none");
   add_cache_mode(app, "-t,--cache", arguments.settings.flags.cache, "cache mode (default: writeback)");
   add_discard(app, arguments.settings.discard);

@@ -17,6 +17,7 @@ Task<Result<std::unique_ptr<Disk>>> open_on_memory(std::unique_ptr<Disk> disk, O
   auto memory = std::make_unique<MemoryStorage>();
   BYRE_CO_CHECK(co_await create_qcow2(*memory, std::move(create)));
   options.format = "qcow2";
+  options.snapshot.reset();
   options.writable = true;
   options.force_share = false;
   co_return co_await open_disk(std::move(memory), std::move(options), std::move(disk));
@@ -26,7 +27,8 @@ Task<Result<std::unique_ptr<Disk>>> open_on_memory(std::unique_ptr<Disk> disk, O
 
 Task<Result<void>> IoSession::open(std::string path, IoOpenSettings settings) {
   OpenOptions options = open_options(settings.flags);
-  options.writable = !settings.read_only && !settings.throw_away;
+  BYRE_CO_CHECK(choose_snapshot(settings.snapshot, options));
+  options.writable = !settings.read_only && !settings.throw_away && !settings.snapshot;
   options.discard = settings.discard;
   BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(path, options));
   if (settings.throw_away && !settings.read_only) {

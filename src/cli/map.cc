@@ -16,6 +16,7 @@ struct Arguments {
   std::string file;
   std::optional<std::uint64_t> start_bytes;
   std::optional<std::uint64_t> max_length_bytes;
+  std::optional<std::string> snapshot;
   OutputFormat output = OutputFormat::human;
   OpenFlags open;
 };
@@ -116,6 +117,7 @@ Task<Result<void>> map_disk(const Arguments& arguments, Disk& disk) {
 
 Task<Result<int>> map_file(Arguments arguments) {
   OpenOptions options = open_options(arguments.open);
+  BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, options));
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
   const Result<> mapped = co_await map_disk(arguments, *disk);
   BYRE_CO_CHECK(co_await disk->close());
@@ -133,11 +135,13 @@ int run(const Arguments& arguments) {
 void register_map(Cli& cli) {
   auto [app, arguments] = cli.add<Arguments>({"map", "Show where the bytes of a disk are stored",
                                               "  byre map disk.qcow2\n"
-                                              "  byre map --output=json -s 1G -l 512M overlay.qcow2\n"},
+                                              "  byre map --output=json -s 1G -l 512M overlay.qcow2\n"
+                                              "  byre map --snapshot before-upgrade disk.qcow2\n"},
                                              run);
   app.add_option("file", arguments.file, "the image")->required();
   add_size(app, "-s,--start-offset", arguments.start_bytes, "first byte of the range");
   add_size(app, "-l,--max-length", arguments.max_length_bytes, "longest length of the range");
+  add_snapshot(app, arguments.snapshot, "--snapshot");
   add_output(app, arguments.output);
   add_open_flags(app, arguments.open);
 }
