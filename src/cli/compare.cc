@@ -54,8 +54,7 @@ int report_comparison(const Comparison& comparison, bool quiet) {
 }
 
 Task<Result<std::unique_ptr<Disk>>> open_image(std::string path, const Arguments& arguments,
-                                               std::optional<std::string> format,
-                                               std::optional<std::string> snapshot) {
+                                               std::optional<std::string> format, std::optional<std::string> snapshot) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   BYRE_CO_CHECK(choose_snapshot(snapshot, options));
   options.format = std::move(format);

@@ -78,7 +78,8 @@ Result<> choose_snapshot(const std::optional<std::string>& text, OpenOptions& op
   const std::size_t equals = std::min(text->find('='), text->size());
   const std::string_view key = std::string_view(*text).substr(0, equals);
   if (equals == text->size() || (key != "snapshot.id" && key != "snapshot.name")) {
-    return fail(ErrorCode::invalid_argument, "snapshot '{}': snapshot.id=ID, snapshot.name=NAME, an id or a name is expected",
+    return fail(ErrorCode::invalid_argument,
+                "snapshot '{}': snapshot.id=ID, snapshot.name=NAME, an id or a name is expected",
                 escape_untrusted(*text));
   }
   options.snapshot_key = key == "snapshot.id" ? SnapshotKey::id : SnapshotKey::name;
