@@ -1,4 +1,4 @@
-// byre snapshot: lists, takes, applies and deletes internal snapshots (docs/format.md C-21).
+// byre snapshot: lists, takes, applies, deletes and compares internal snapshots (docs/format.md C-21).
 #include "byre/ops/snapshot.h"
 
 #include <ctime>
@@ -8,20 +8,24 @@
 #include "cli/info_text.h"
 #include "cli/loop.h"
 #include "cli/output.h"
+#include "cli/snapshot_diff.h"
 
 namespace byre::cli {
 
 namespace {
 
 struct Arguments {
-  std::string file;
+  std::vector<std::string> words;  // the image; with --diff the second snapshot may stand before it
   bool list = false;
   std::optional<std::string> apply;
   std::optional<std::string> create;
   std::optional<std::string> remove;
+  std::optional<std::string> diff;
   OutputFormat output = OutputFormat::human;
   bool quiet = false;
   OpenFlags open;
+
+  const std::string& file() const { return words.back(); }
 };
 
 NewSnapshot taken_now(const std::string& name) {
@@ -49,7 +53,7 @@ Task<Result<void>> change_file(const Arguments& arguments) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   options.writable = true;
   options.backing.follow = false;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file(), std::move(options)));
   auto done = co_await change(*disk, arguments);
   auto closed = co_await disk->close();
   co_return done ? closed : done;
@@ -58,7 +62,7 @@ Task<Result<void>> change_file(const Arguments& arguments) {
 Task<Result<std::vector<SnapshotInfo>>> list_file(const Arguments& arguments) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   options.backing.follow = false;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file(), std::move(options)));
   auto list = co_await list_snapshots(*disk);
   BYRE_CO_CHECK(co_await disk->close());
   co_return list;
@@ -75,7 +79,23 @@ int list(const Arguments& arguments) {
   return exit_success;
 }
 
+int diff(const Arguments& arguments) {
+  SnapshotDiff wanted;
+  wanted.file = arguments.file();
+  wanted.first = *arguments.diff;
+  if (arguments.words.size() > 1) wanted.second = arguments.words.front();
+  wanted.output = arguments.output;
+  wanted.quiet = arguments.quiet;
+  wanted.open = arguments.open;
+  return print_snapshot_diff(wanted);
+}
+
 int run(const Arguments& arguments) {
+  if (arguments.diff && arguments.words.size() <= 2) return diff(arguments);
+  if (arguments.words.size() > 1) {
+    print_error("one image is expected; with --diff A the second snapshot may stand before it");
+    return exit_failure;
+  }
   const bool changes = arguments.apply || arguments.create || arguments.remove;
   if (!changes) return arguments.list || arguments.output == OutputFormat::json ? list(arguments) : exit_success;
   if (arguments.output == OutputFormat::json) {
@@ -92,26 +112,33 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_snapshot(Cli& cli) {
-  auto [app, arguments] = cli.add<Arguments>({"snapshot", "List, take, apply and delete internal snapshots",
-                                              "  byre snapshot -c before-upgrade disk.qcow2\n"
-                                              "  byre snapshot -l disk.qcow2\n"
-                                              "  byre snapshot -a before-upgrade disk.qcow2\n"
-                                              "  byre snapshot -d before-upgrade disk.qcow2\n\n"
-                                              "To read one without applying it: byre convert -l, byre map -l, ...\n"},
-                                             run);
-  app.add_option("file", arguments.file, "the image")->required();
+  auto [app, arguments] =
+      cli.add<Arguments>({"snapshot", "List, take, apply, delete and compare internal snapshots",
+                          "  byre snapshot -c before-upgrade disk.qcow2\n"
+                          "  byre snapshot -l disk.qcow2\n"
+                          "  byre snapshot -a before-upgrade disk.qcow2\n"
+                          "  byre snapshot -d before-upgrade disk.qcow2\n"
+                          "  byre snapshot --diff before-upgrade after-upgrade disk.qcow2\n\n"
+                          "To read one without applying it: byre convert -l, byre map --snapshot, ...\n"},
+                         run);
+  app.add_option("file", arguments.words, "the image")->required();
   CLI::Option* const actions[] = {
       app.add_flag("-l,--list", arguments.list, "list the snapshots"),
       app.add_option("-a,--apply", arguments.apply, "make the disk what it was then; an id goes before a name")
           ->type_name("SNAPSHOT"),
       app.add_option("-c,--create", arguments.create, "keep the disk as it is now, under this name")->type_name("NAME"),
-      app.add_option("-d,--delete", arguments.remove, "forget the first snapshot of this name")->type_name("NAME")};
+      app.add_option("-d,--delete", arguments.remove, "forget the first snapshot of this name")->type_name("NAME"),
+      app.add_option("--diff", arguments.diff,
+                     "where A and B differ; without B, or where one is empty, it is the disk as it is now")
+          ->type_name("A [B]")};
   for (CLI::Option* const one : actions) {
     for (CLI::Option* const other : actions) {
       if (one != other) one->excludes(other);
     }
   }
   add_output(app, arguments.output);
+  app.add_flag_callback(
+      "--json", [&output = arguments.output] { output = OutputFormat::json; }, "short for --output=json");
   add_quiet(app, arguments.quiet);
   add_open_flags(app, arguments.open);
 }

@@ -59,6 +59,8 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> delete_snapshot(std::size_t index);
 
   const format::Header& header() const { return header_; }
+  // Of the disk, or of the snapshot that is read; in host byte order.
+  const std::vector<std::uint64_t>& l1() const { return metadata_->l1(); }
   // For tests: the state behind the disk.
   meta::Metadata& metadata() { return *metadata_; }
 

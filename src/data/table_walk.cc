@@ -17,22 +17,25 @@ namespace {
 constexpr std::uint64_t batch_bytes = 8 << 20;
 }  // namespace
 
+Result<HostOffset> find_l2_table(const format::Geometry& geometry, std::uint64_t raw, std::uint64_t index,
+                                 std::uint64_t end_bytes) {
+  const auto entry = format::decode_l1_entry(geometry, raw);
+  if (!entry) {
+    return fail(ErrorCode::corrupt, "L1 entry {} {:#x}: {}", index, raw, format::describe(entry.error()));
+  }
+  const HostOffset at = entry->l2_table;
+  if (at.bytes == 0 || fits_within(at.bytes, geometry.cluster_size_bytes(), end_bytes)) return at;
+  return fail(ErrorCode::corrupt, "L1 entry {}: the L2 table at {:#x} lies behind the end of the file ({:#x})", index,
+              at.bytes, end_bytes);
+}
+
 Result<void> TableWalk::choose_batch() {
   const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
   const std::uint64_t most = std::max<std::uint64_t>(1, batch_bytes / cluster_size);
   tables_.clear();
   for (; next_index_ < l1_.size() && tables_.size() < most; ++next_index_) {
-    const auto entry = format::decode_l1_entry(geometry_, l1_[next_index_]);
-    if (!entry) {
-      return fail(ErrorCode::corrupt, "L1 entry {} {:#x}: {}", next_index_, l1_[next_index_],
-                  format::describe(entry.error()));
-    }
-    if (entry->l2_table.bytes == 0) continue;
-    if (!fits_within(entry->l2_table.bytes, cluster_size, end_bytes_)) {
-      return fail(ErrorCode::corrupt, "L1 entry {}: the L2 table at {:#x} lies behind the end of the file ({:#x})",
-                  next_index_, entry->l2_table.bytes, storage_.size_bytes());
-    }
-    tables_.push_back({next_index_, entry->l2_table, {}, false});
+    BYRE_TRY(const HostOffset at, find_l2_table(geometry_, l1_[next_index_], next_index_, end_bytes_));
+    if (at.bytes != 0) tables_.push_back({next_index_, at, {}, false});
   }
   return {};
 }

@@ -17,6 +17,11 @@
 
 namespace byre {
 
+// Where the L2 table is that entry `index` of an L1 table names; 0: none. `end_bytes` is the end of the file's last
+// cluster. Errors: corrupt.
+Result<HostOffset> find_l2_table(const format::Geometry& geometry, std::uint64_t raw, std::uint64_t index,
+                                 std::uint64_t end_bytes);
+
 class TableWalk {
  public:
   struct Table {

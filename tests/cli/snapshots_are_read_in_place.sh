@@ -62,5 +62,20 @@ expect_code 1 "$BYRE" io -l small -c 'write -P 7 0 64k' d.qcow2
 expect 'required size: 1048576' "$BYRE" measure -l small d.qcow2
 expect 'required size: 3145728' "$BYRE" measure -l 2 d.qcow2
 
+expect $'Offset          Length\n0x10000         0x80000\n524288 bytes differ in 1 ranges\nThe sizes differ: 1048576' \
+  "$BYRE" snapshot --diff small 2 d.qcow2
+expect $'0x200000        0x10000\n' "$BYRE" snapshot --diff 2 d.qcow2
+expect $'0x200000        0x10000\n' "$BYRE" snapshot --diff '' 2 d.qcow2
+expect '0 bytes differ in 0 ranges' "$BYRE" snapshot --diff '' d.qcow2
+[[ -z $("$BYRE" snapshot -q --diff 2 d.qcow2) ]] || complain 'quiet, but not silent'
+expect_code 1 "$BYRE" snapshot --diff missing d.qcow2
+expect_code 1 "$BYRE" snapshot --diff 2 -l d.qcow2
+expect_code 1 "$BYRE" snapshot --diff 1 2 d.qcow2 d.qcow2
+expect_code 1 "$BYRE" snapshot -l 1 d.qcow2
+expect 'a raw disk has no internal snapshots' "$BYRE" snapshot -f raw --diff '' small.raw
+
 [[ $(sha256sum d.qcow2) == "$before" ]] || complain 'reading has changed the file'
+# The reference leaves COPIED in the snapshot's own copy of the L1 table: that is no difference.
+qemu-img snapshot -c now d.qcow2
+expect '"compared": 0' "$BYRE" snapshot --json --diff now d.qcow2
 exit $failures
