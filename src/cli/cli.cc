@@ -43,13 +43,22 @@ std::string surplus_argument(const CLI::App& command) {
 
 // Without the "--" where it has no effect. CLI11 takes one that stands between positional arguments for the end of the
 // command.
-std::vector<char*> without_idle_separator(int argument_count, char** arguments) {
-  std::vector<char*> words(arguments, arguments + argument_count);
+std::vector<char*> without_idle_separator(std::vector<char*> words) {
   const auto separator = std::ranges::find_if(words, [](const char* word) { return std::string_view(word) == "--"; });
   if (separator == words.end()) return words;
   const bool before_command = separator == words.begin() + 1;
   const bool idle = std::none_of(separator + 1, words.end(), [](const char* word) { return word[0] == '-'; });
   if (before_command || idle) words.erase(separator);
+  return words;
+}
+
+// The size behind the file's name as an option, since -1G would be taken for several. `kept` owns what is new.
+std::vector<char*> with_named_size(std::vector<char*> words, std::vector<std::string>& kept) {
+  const std::string_view last = words.back();
+  if (words.size() < 4 || last == "--help" || last == "-h") return words;
+  kept.push_back("--size=" + std::string(last));
+  words.pop_back();
+  words.insert(words.begin() + 2, kept.back().data());
   return words;
 }
 
@@ -66,7 +75,7 @@ CLI::App& Cli::add_command(const CommandText& text, std::function<int()> run_com
   CLI::App* command = app_.add_subcommand(text.name, text.summary);
   command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as getopt programs do
   if (!text.examples.empty()) command->footer("Examples:\n" + text.examples);
-  entries_[text.name] = {command, text.usage_failure_code, std::move(run_command)};
+  entries_[text.name] = {command, text.usage_failure_code, text.ends_in_size, std::move(run_command)};
   return *command;
 }
 
@@ -114,7 +123,11 @@ int Cli::report_usage_error(const CLI::ParseError& error) const {
 }
 
 int Cli::run(int given_count, char** given) {
-  const std::vector<char*> arguments = without_idle_separator(given_count, given);
+  std::vector<std::string> kept;
+  std::vector<char*> words(given, given + given_count);
+  const auto known = given_count > 1 ? entries_.find(given[1]) : entries_.end();
+  if (known != entries_.end() && known->second.ends_in_size) words = with_named_size(std::move(words), kept);
+  const std::vector<char*> arguments = without_idle_separator(std::move(words));
   add_help_command();
   overview_ = app_.help();  // after parsing, CLI11 would give that of the chosen command
   if (arguments.size() < 2) {

@@ -25,6 +25,8 @@ struct CommandText {
   std::string summary;   // one line, no full stop
   std::string examples;  // lines of "  byre NAME ...", shown at the end of the help; newline at the end
   int usage_failure_code = exit_failure;  // exit code for wrong options
+  // The last word of the command line is a size, also one like -1G, and is handed to the option --size.
+  bool ends_in_size = false;
 };
 
 // What add() hands back: the parser to declare options on, and the object they fill.
@@ -53,6 +55,7 @@ class Cli {
   struct Entry {
     CLI::App* app;
     int usage_failure_code;
+    bool ends_in_size;
     std::function<int()> run;
   };
   CLI::App& add_command(const CommandText& text, std::function<int()> run_command);

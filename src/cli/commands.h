@@ -13,6 +13,7 @@ void register_info(Cli& cli);
 void register_io(Cli& cli);
 void register_map(Cli& cli);
 void register_measure(Cli& cli);
+void register_resize(Cli& cli);
 void register_snapshot(Cli& cli);
 
 inline void register_commands(Cli& cli) {
@@ -24,6 +25,7 @@ inline void register_commands(Cli& cli) {
   register_io(cli);
   register_map(cli);
   register_measure(cli);
+  register_resize(cli);
   register_snapshot(cli);
 }
 

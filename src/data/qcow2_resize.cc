@@ -46,12 +46,8 @@ Result<void> Qcow2Disk::check_resize(std::uint64_t size_bytes, Preallocation pre
   if (geometry_.version < 3 && header_.snapshot_count > 0) {
     return fail(ErrorCode::unsupported, "a version 2 image with internal snapshots cannot be resized");
   }
-  if (preallocation == Preallocation::off) return {};
-  if (size_bytes < size_bytes_) {
-    return fail(ErrorCode::invalid_argument, "preallocation is for growing, not for shrinking");
-  }
-  if (header_.backing_name.empty()) return {};
-  return fail(ErrorCode::unsupported, "preallocation and a backing file do not go together: it would be hidden");
+  if (preallocation == Preallocation::off || size_bytes >= size_bytes_) return {};
+  return fail(ErrorCode::invalid_argument, "preallocation is for growing, not for shrinking");
 }
 
 Task<Result<void>> Qcow2Disk::grow(std::uint64_t size_bytes, Preallocation preallocation) {

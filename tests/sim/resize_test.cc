@@ -136,7 +136,7 @@ class ResizeRun {
     const std::uint64_t spans = disk.cluster_size_bytes() * disk.cluster_size_bytes() / 8;
     const std::uint64_t most = random_.one_in(3) ? 6 * spans : std::min<std::uint64_t>(2 * spans, 512 * 600);
     new_size_ = random_.one_in(8) ? 0 : std::min<std::uint64_t>(random_.below(most / 512) * 512, 4 << 20);
-    const bool can_preallocate = test_.image.backing_name.empty() && new_size_ >= disk.size_bytes();
+    const bool can_preallocate = new_size_ >= disk.size_bytes();
     const auto mode = can_preallocate ? static_cast<Preallocation>(random_.below(4)) : Preallocation::off;
     auto done = co_await disk.resize(new_size_, mode);
     if (!done && fault_.nth == 0) fail("resize: " + done.error().message());
