@@ -6,6 +6,7 @@
 namespace byre::cli {
 
 void register_check(Cli& cli);
+void register_commit(Cli& cli);
 void register_compare(Cli& cli);
 void register_convert(Cli& cli);
 void register_create(Cli& cli);
@@ -13,11 +14,14 @@ void register_info(Cli& cli);
 void register_io(Cli& cli);
 void register_map(Cli& cli);
 void register_measure(Cli& cli);
+void register_rebase(Cli& cli);
 void register_resize(Cli& cli);
 void register_snapshot(Cli& cli);
+void register_stream(Cli& cli);
 
 inline void register_commands(Cli& cli) {
   register_check(cli);
+  register_commit(cli);
   register_compare(cli);
   register_convert(cli);
   register_create(cli);
@@ -25,8 +29,10 @@ inline void register_commands(Cli& cli) {
   register_io(cli);
   register_map(cli);
   register_measure(cli);
+  register_rebase(cli);
   register_resize(cli);
   register_snapshot(cli);
+  register_stream(cli);
 }
 
 }  // namespace byre::cli

@@ -5,6 +5,7 @@
 // reserve, write data with what surrounds it, commit. A flush: take a cut and write it in its stages.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -57,6 +58,14 @@ class Qcow2Disk final : public Disk {
   Task<Result<std::string>> create_snapshot(format::Snapshot snapshot);
   Task<Result<void>> apply_snapshot(std::size_t index);
   Task<Result<void>> delete_snapshot(std::size_t index);
+
+  // Changes fields of the header that concern neither tables nor counts (O-29). No request may be under way.
+  Task<Result<void>> change_header(std::function<void(format::Header&)> change);
+
+  // Empties the layer from `begin_bytes` to `end_bytes` (multiples of the cluster size, or the end of the disk): the
+  // backing file shows there. No request may be under way. At the end of the disk the VM state goes, and the file is
+  // cut.
+  Task<Result<void>> forget(std::uint64_t begin_bytes, std::uint64_t end_bytes);
 
   const format::Header& header() const { return header_; }
   // Of the disk, or of the snapshot that is read; in host byte order.
@@ -118,6 +127,8 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> shrink(std::uint64_t size_bytes);
   Task<void> cut_file(std::uint64_t end_bytes);
   Task<Result<void>> give_up_behind_end();
+  Task<Result<void>> release_tables(std::uint64_t first, std::uint64_t end);
+  Task<Result<void>> forget_clusters(std::uint64_t begin_bytes, std::uint64_t end_bytes);
   Task<Result<void>> store_size(std::uint64_t size_bytes);
 
   // Operations that change the file past the cache (qcow2_exclusive.cc).

@@ -7,7 +7,9 @@
 #include "base/math.h"
 #include "base/probe.h"
 #include "data/exclusive.h"
+#include "data/header_rewrite.h"
 #include "data/qcow2_disk.h"
+#include "data/range.h"
 
 namespace byre {
 
@@ -22,7 +24,13 @@ Task<Result<void>> Qcow2Disk::begin_exclusive() {
   co_await trim_ahead();
   extended_end_bytes_ = 0;
   durable_end_bytes_ = 0;
-  co_return settled;
+  auto header = co_await read_header(*storage_, format::HeaderUse::write);  // tables may have moved
+  if (header) {
+    header_ = *std::move(header);
+    co_return settled;
+  }
+  co_await release_dirty();
+  co_return std::unexpected(std::move(header).error());
 }
 
 Task<Result<void>> Qcow2Disk::end_exclusive(Result<void> done) {
@@ -47,6 +55,20 @@ Task<Result<void>> Qcow2Disk::reload() {
   header_ = std::move(image.header);
   geometry_ = metadata_->geometry();
   size_bytes_ = image.size_bytes;
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Disk::change_header(std::function<void(format::Header&)> change) {
+  BYRE_CO_CHECK(check_change(*this, 0, 0));
+  BYRE_CO_CHECK(check_running());
+  BYRE_CO_CHECK(co_await prepare_change());
+  BYRE_CO_CHECK(co_await settle());
+  const RangeLock::Guard guard = co_await range_lock_.lock(header_lock, header_lock + 1);
+  BYRE_CO_TRY(const format::Header now, co_await read_header(*storage_, format::HeaderUse::write));
+  format::Header next = now;
+  change(next);
+  BYRE_CO_CHECK(co_await replace_header(*storage_, now, std::move(next)));
+  BYRE_CO_TRY(header_, co_await read_header(*storage_, format::HeaderUse::write));
   co_return Result<void>{};
 }
 

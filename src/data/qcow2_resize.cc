@@ -125,13 +125,43 @@ Task<Result<void>> Qcow2Disk::give_up_behind_end() {
   if (geometry_.l1_index(first) < metadata_->l1_entries() && table_end > first) {
     BYRE_CO_CHECK(co_await clear_clusters(first, (table_end - first) >> geometry_.cluster_bits, Clear::forget));
   }
-  for (std::uint64_t index = geometry_.l1_index(table_end); index < metadata_->l1_entries(); ++index) {
+  co_return co_await release_tables(geometry_.l1_index(table_end), metadata_->l1_entries());
+}
+
+Task<Result<void>> Qcow2Disk::release_tables(std::uint64_t first, std::uint64_t end) {
+  for (std::uint64_t index = first; index < end; ++index) {
+    if (metadata_->l1()[index] == 0) continue;
     BYRE_CO_CHECK(co_await prepare_change());
     const bool punch = discard_;
     BYRE_CO_CHECK(co_await decide([this, index, punch] { return metadata_->release_table(index, punch); }));
     if (metadata_->damage()) BYRE_CO_CHECK(co_await mark_corrupt(*metadata_->damage()));
   }
   co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Disk::forget(std::uint64_t begin_bytes, std::uint64_t end_bytes) {
+  BYRE_CO_CHECK(check_change(*this, 0, 0));
+  BYRE_CO_CHECK(check_running());
+  const bool all = end_bytes >= size_bytes_;
+  const std::uint64_t span = geometry_.guest_bytes_per_l2();
+  const std::uint64_t end = all ? metadata_->l1_entries() * span : end_bytes;
+  const std::uint64_t first_table = std::min(end, round_up(begin_bytes, span));
+  const std::uint64_t last_table = std::max(first_table, round_down(end, span));
+  BYRE_CO_CHECK(co_await forget_clusters(begin_bytes, first_table));
+  BYRE_CO_CHECK(co_await release_tables(first_table / span, last_table / span));
+  BYRE_CO_CHECK(co_await forget_clusters(last_table, end));
+  if (!all) co_return Result<void>{};
+  BYRE_CO_CHECK(co_await settle());
+  BYRE_CO_TRY(const HostOffset file_end, co_await decide([this] { return metadata_->trim_end(); }));
+  co_await cut_file(file_end.bytes);
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Disk::forget_clusters(std::uint64_t begin_bytes, std::uint64_t end_bytes) {
+  if (begin_bytes >= end_bytes) co_return Result<void>{};
+  BYRE_CO_CHECK(co_await prepare_change());
+  const std::uint64_t clusters = (end_bytes - begin_bytes) >> geometry_.cluster_bits;
+  co_return co_await clear_clusters(GuestOffset(begin_bytes), clusters, Clear::forget);
 }
 
 Task<Result<void>> Qcow2Disk::store_size(std::uint64_t size_bytes) {
