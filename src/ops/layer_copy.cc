@@ -8,11 +8,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <thread>
 
 #include "base/probe.h"
 #include "base/text.h"
-#include "byre/task/event_loop.h"
+#include "byre/task/pause.h"
 #include "byre/task/sync.h"
 #include "ops/buffer_pool.h"
 #include "ops/copy_runs.h"
@@ -24,21 +23,6 @@ constexpr std::uint64_t piece_bytes = 2 << 20;  // no cluster is larger
 constexpr std::uint64_t checkpoint_bytes = 64 << 20;
 constexpr std::size_t pieces_in_flight = 8;
 constexpr std::size_t compared_unit_bytes = 4096;
-
-// Holds the loop's coroutine, not its thread, for so long.
-class Pause {
- public:
-  explicit Pause(std::chrono::microseconds length) : length_(length) {}
-  bool await_ready() const { return length_.count() <= 0; }
-  void await_suspend(std::coroutine_handle<> done) {
-    const auto length = length_;
-    EventLoop::current().poller().offload_blocking([length] { std::this_thread::sleep_for(length); }, done);
-  }
-  void await_resume() const {}
-
- private:
-  std::chrono::microseconds length_;
-};
 
 class Copier {
  public:
@@ -88,7 +72,7 @@ class Copier {
       const double due =
           static_cast<double>(written_bytes_ + checked_bytes_) * 1e6 / static_cast<double>(copy_.bytes_per_second);
       const auto passed = std::chrono::duration<double, std::micro>(Clock::now() - began_).count();
-      co_await Pause(std::chrono::microseconds(static_cast<std::int64_t>(due - passed)));
+      co_await pause_for(std::chrono::microseconds(static_cast<std::int64_t>(due - passed)));
     }
     if (written_bytes_ < checkpoint_bytes) co_return Result<void>{};
     BYRE_CO_CHECK(co_await group_.join());

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`byre resize` and qemu-img's: exit code, size and content after the same command on the same image, errors included."""
+"""`byre resize` and qemu-img's: exit code, size and content after the same command on the same image."""
 
 import json
 import os
