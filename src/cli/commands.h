@@ -5,6 +5,7 @@
 
 namespace byre::cli {
 
+void register_amend(Cli& cli);
 void register_check(Cli& cli);
 void register_commit(Cli& cli);
 void register_compare(Cli& cli);
@@ -20,6 +21,7 @@ void register_snapshot(Cli& cli);
 void register_stream(Cli& cli);
 
 inline void register_commands(Cli& cli) {
+  register_amend(cli);
   register_check(cli);
   register_commit(cli);
   register_compare(cli);

@@ -21,6 +21,9 @@
 
 namespace byre {
 
+class TableWalk;
+class ZeroExpansion;
+
 class Qcow2Disk final : public Disk {
  public:
   struct Parts {
@@ -66,6 +69,11 @@ class Qcow2Disk final : public Disk {
   // backing file shows there. No request may be under way. At the end of the disk the VM state goes, and the file is
   // cut.
   Task<Result<void>> forget(std::uint64_t begin_bytes, std::uint64_t end_bytes);
+
+  // Options in place (qcow2_amend.cc). No request may be under way.
+  Task<Result<void>> set_refcount_order(unsigned order);
+  Task<Result<void>> upgrade();    // to version 3
+  Task<Result<void>> downgrade();  // to version 2
 
   const format::Header& header() const { return header_; }
   // Of the disk, or of the snapshot that is read; in host byte order.
@@ -139,6 +147,7 @@ class Qcow2Disk final : public Disk {
   Task<Result<HostOffset>> allocate_region(std::uint64_t length_bytes, Undo& undo);
   Task<Result<void>> raise_counts(TreeCounts& counts, Undo& undo);
   Task<Result<void>> lower_counts(TreeCounts& counts);
+  Task<void> punch_runs(std::vector<ClusterRun> runs);
   Task<Result<void>> mark_copied();
   Task<Result<void>> write_l1(HostOffset at, const std::vector<std::uint64_t>& entries);
   Task<void> take_back(Undo& undo);
@@ -159,6 +168,15 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> apply_in_steps(const format::Snapshot& snapshot, std::vector<std::uint64_t> l1, TreeCounts& counts,
                                     Undo& undo);
   Task<Result<void>> drop_vm_state();
+
+  // Amending (qcow2_amend.cc).
+  Task<Result<void>> do_set_refcount_order(unsigned order, bool& published);
+  Task<Result<void>> with_new_header(Result<void> before, std::function<void(format::Header&)> change);
+  Task<Result<void>> rewrite_snapshot_table();
+  Result<void> check_downgrade(const std::vector<format::Snapshot>& snapshots) const;
+  Task<Result<void>> expand_zeroes(const std::vector<format::Snapshot>& snapshots);
+  Task<Result<bool>> expand_zeroes_of_batch(TableWalk& walk, bool backed);
+  Task<Result<void>> place_zero_clusters(ZeroExpansion& expansion, Undo& undo);
 
   // Write-back (qcow2_flush.cc).
   Task<Result<void>> settle();
@@ -182,7 +200,7 @@ class Qcow2Disk final : public Disk {
   const std::uint64_t cache_size_bytes_;
   const bool discard_;
   const bool writable_;
-  const bool lazy_refcounts_;
+  bool lazy_refcounts_;
   LogSink log_;
 
   Turnstile compressed_order_;  // payloads are placed in the order of their requests: same input, same file

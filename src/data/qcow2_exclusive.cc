@@ -54,6 +54,7 @@ Task<Result<void>> Qcow2Disk::reload() {
   metadata_ = std::move(image.metadata);
   header_ = std::move(image.header);
   geometry_ = metadata_->geometry();
+  lazy_refcounts_ = lazy_refcounts_ && geometry_.version >= 3;
   size_bytes_ = image.size_bytes;
   co_return Result<void>{};
 }
@@ -99,15 +100,19 @@ Task<Result<void>> Qcow2Disk::lower_counts(TreeCounts& counts) {
     counts_doubtful_ = true;
     co_return done;
   }
+  co_await punch_runs(counts.take_freed());
+  co_return done;
+}
+
+// Best effort, as for every cluster that is free.
+Task<void> Qcow2Disk::punch_runs(std::vector<ClusterRun> runs) {
   const std::uint64_t there = storage_->size_bytes();
-  const std::vector<ClusterRun> freed = counts.take_freed();
-  for (const ClusterRun& run : freed) {
+  for (const ClusterRun& run : runs) {
     const std::uint64_t begin = run.first << geometry_.cluster_bits;
     const std::uint64_t end = std::min(there, run.end() << geometry_.cluster_bits);
     if (!discard_ || begin >= end) break;
     [[maybe_unused]] const auto punched = co_await storage_->punch(begin, end - begin);
   }
-  co_return done;
 }
 
 // Not synced.

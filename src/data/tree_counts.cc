@@ -4,70 +4,23 @@
 #include "data/tree_counts.h"
 
 #include <algorithm>
-#include <unordered_map>
 
 #include "base/endian.h"
 #include "base/math.h"
 #include "base/probe.h"
-#include "byre/base/buffer.h"
-#include "data/batch_io.h"
+#include "data/count_reader.h"
 #include "data/table_walk.h"
-#include "format/refcount.h"
 
 namespace byre {
 namespace {
 
 constexpr std::uint64_t window_clusters = 64 << 20;
-constexpr std::uint64_t most_cached_bytes = 64 << 20;
 
 void add_inside(ClusterRuns& runs, std::uint64_t first, std::uint64_t count, std::uint64_t begin, std::uint64_t end) {
   const std::uint64_t from = std::max(first, begin);
   const std::uint64_t to = std::min(first + count, end);
   if (from < to) runs.add(from, to - from);
 }
-
-// Refcount blocks that were looked at. All are forgotten when they become too many: a walk does not come back.
-class CountCache {
- public:
-  CountCache(Storage& storage, const format::Geometry& geometry, const std::vector<std::uint64_t>& table)
-      : storage_(storage), geometry_(geometry), table_(table) {}
-
-  // Loads what is missing of the blocks that count these clusters.
-  Task<Result<void>> load(std::vector<std::uint64_t> indexes) {
-    if ((blocks_.size() << geometry_.cluster_bits) > most_cached_bytes) {
-      blocks_.clear();
-      last_index_ = ~std::uint64_t{0};
-    }
-    std::vector<BatchPart> parts;
-    for (const std::uint64_t index : indexes) {
-      const auto block =
-          index < table_.size() ? format::decode_refcount_table_entry(geometry_, table_[index]) : HostOffset(0);
-      if (!block || block->bytes == 0 || blocks_.contains(index)) continue;
-      Buffer& buffer = blocks_.emplace(index, Buffer(geometry_.cluster_size_bytes())).first->second;
-      parts.push_back({block->bytes, buffer.bytes()});
-    }
-    co_return co_await read_batch(storage_, std::move(parts));
-  }
-
-  std::uint64_t count(std::uint64_t cluster) const {
-    const std::uint64_t index = geometry_.refcount_table_index(cluster);
-    if (index != last_index_) {
-      const auto block = blocks_.find(index);
-      if (block == blocks_.end()) return 0;
-      last_ = block->second.data();
-      last_index_ = index;
-    }
-    return format::load_refcount(last_, geometry_.refcount_order, geometry_.refcount_block_index(cluster));
-  }
-
- private:
-  Storage& storage_;
-  const format::Geometry geometry_;
-  const std::vector<std::uint64_t>& table_;
-  std::unordered_map<std::uint64_t, Buffer> blocks_;
-  mutable std::uint64_t last_index_ = ~std::uint64_t{0};  // neighbours are asked for one after the other
-  mutable const std::byte* last_ = nullptr;
-};
 
 // The refcount table entries behind which the counts of a batch of tables lie.
 Result<std::vector<std::uint64_t>> blocks_of(const format::Geometry& geometry, TableWalk& walk) {
@@ -97,7 +50,7 @@ bool change_flag(std::byte* raw, bool copied) {
   return wanted != word;
 }
 
-Result<void> set_copied_of_batch(const format::Geometry& geometry, TableWalk& walk, const CountCache& counts,
+Result<void> set_copied_of_batch(const format::Geometry& geometry, TableWalk& walk, const CountReader& counts,
                                  std::vector<std::uint64_t>& l1) {
   for (TableWalk::Table& table : walk.tables()) {
     for (std::uint64_t i = 0; i < geometry.l2_entries(); ++i) {
@@ -168,7 +121,7 @@ Task<Result<void>> set_copied(Storage& storage, const format::Geometry& geometry
                               const std::vector<std::uint64_t>& refcount_table, std::vector<std::uint64_t>& l1) {
   const std::vector<std::uint64_t> roots = l1;
   TableWalk walk(storage, geometry, roots);
-  CountCache counts(storage, geometry, refcount_table);
+  CountReader counts(storage, geometry, refcount_table);
   for (;;) {
     BYRE_CO_CHECK(co_await walk.next());
     if (walk.tables().empty()) co_return Result<void>{};

@@ -38,6 +38,7 @@ class OperationRun {
   void run(const Operation& operation, const DiskState& after, const FaultPlan& fault = {});
 
   const DiskState& state() const { return state_; }
+  const Content& image() const { return image_; }
   TestImage& test() { return test_; }
   SimulatedRandom& random() { return random_; }
 
