@@ -105,11 +105,11 @@ void register_resize(Cli& cli) {
   app.add_option("--size", arguments.size)->group("");
   add_format(app, arguments.format);
   app.add_flag("--shrink", arguments.shrink, "allow losing what lies behind the new end");
-  const auto preallocate = [&arguments](const std::string& text) {
-    const auto mode = ops::preallocation_named(text);
+  const auto preallocate = [&arguments](const std::string& word) {
+    const auto mode = ops::preallocation_named(word);
     if (!mode) {
       throw CLI::ValidationError(
-          fmt::format("--preallocation={}: must be off, metadata, falloc or full", escape_untrusted(text)));
+          fmt::format("--preallocation={}: must be off, metadata, falloc or full", escape_untrusted(word)));
     }
     arguments.preallocation = *mode;
   };
