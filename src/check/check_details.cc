@@ -92,9 +92,9 @@ void Checker::report_flag(HostOffset at, std::uint64_t word, GuestOffset guest, 
   ++flag_findings_;
   Finding finding;
   finding.text = std::move(text);
-  finding.meaning = (word & format::entry_copied_flag) != 0
-                        ? "A write would change the data of others, a snapshot for instance, in place."
-                        : "A write copies the cluster without need.";
+  finding.only_slower = (word & format::entry_copied_flag) == 0;
+  finding.meaning = !finding.only_slower ? "A write would change the data of others, a snapshot for instance, in place."
+                                         : "A write copies the cluster without need.";
   finding.host_offset_bytes = at.bytes;
   finding.guest_offset_bytes = guest.bytes;
   finding.being_repaired = repairs;

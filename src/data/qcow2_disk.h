@@ -141,6 +141,7 @@ class Qcow2Disk final : public Disk {
 
   // Operations that change the file past the cache (qcow2_exclusive.cc).
   struct Undo;
+  Task<Result<void>> check_sound();
   Task<Result<void>> begin_exclusive();
   Task<Result<void>> end_exclusive(Result<void> done);
   Task<Result<void>> reload();

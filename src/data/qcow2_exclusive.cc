@@ -6,12 +6,32 @@
 #include "base/endian.h"
 #include "base/math.h"
 #include "base/probe.h"
+#include "base/text.h"
+#include "byre/check/check.h"
 #include "data/exclusive.h"
 #include "data/header_rewrite.h"
 #include "data/qcow2_disk.h"
 #include "data/range.h"
 
 namespace byre {
+
+// Lowering counts gives clusters back: where a count is too low already, that would be data that something else refers
+// to. So every count is held against all references first. COPIED flags that are missing, as a crash may leave them in
+// version 2, are no reason to refuse. Nothing is written that was not waiting to be written.
+Task<Result<void>> Qcow2Disk::check_sound() {
+  BYRE_CO_CHECK(co_await settle());
+  std::string first;
+  std::uint64_t errors = 0;
+  CheckOptions options;
+  options.on_finding = [&first, &errors](const Finding& finding) {
+    if (finding.kind == FindingClass::leak || finding.only_slower) return;
+    if (errors++ == 0) first = finding.text;
+  };
+  BYRE_CO_TRY([[maybe_unused]] const CheckReport report, co_await check_image(*storage_, std::move(options)));
+  if (errors == 0) co_return Result<void>{};
+  BYRE_PROBE("data: an exclusive operation is refused on a damaged image");
+  co_return fail(ErrorCode::corrupt, "the image has {} errors ({}): run `byre check -r all` first", errors, first);
+}
 
 Task<Result<void>> Qcow2Disk::begin_exclusive() {
   BYRE_CO_CHECK(co_await prepare_change());

@@ -14,6 +14,7 @@ namespace byre {
 
 Task<Result<void>> Qcow2Disk::apply_snapshot(std::size_t index) {
   BYRE_CO_CHECK(check_snapshots_possible());
+  BYRE_CO_CHECK(co_await check_sound());
   BYRE_CO_CHECK(co_await begin_exclusive());
   auto done = co_await do_apply(index);
   co_return co_await end_exclusive(std::move(done));

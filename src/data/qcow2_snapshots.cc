@@ -80,6 +80,7 @@ Task<Result<void>> Qcow2Disk::switch_snapshot_table(const SnapshotTables& tables
 
 Task<Result<std::string>> Qcow2Disk::create_snapshot(format::Snapshot snapshot) {
   BYRE_CO_CHECK(check_snapshots_possible());
+  BYRE_CO_CHECK(co_await check_sound());
   BYRE_CO_CHECK(co_await begin_exclusive());
   auto id = co_await do_create(std::move(snapshot));
   Result<void> done;
@@ -144,6 +145,7 @@ Task<Result<void>> Qcow2Disk::create_in_steps(SnapshotTables& tables, TreeCounts
 
 Task<Result<void>> Qcow2Disk::delete_snapshot(std::size_t index) {
   BYRE_CO_CHECK(check_snapshots_possible());
+  BYRE_CO_CHECK(co_await check_sound());
   BYRE_CO_CHECK(co_await begin_exclusive());
   auto done = co_await do_delete(index);
   co_return co_await end_exclusive(std::move(done));

@@ -168,8 +168,8 @@ void fail_every_operation(std::uint64_t first, std::uint64_t programs) {
   report_crash_states(examined);
 }
 
-TEST(Snapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(7'000'000, 15'000); }
-TEST(Snapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) { fail_every_operation(7'500'000, 3); }
+TEST(Snapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(7'000'000, 50'000); }
+TEST(Snapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) { fail_every_operation(7'500'000, 8); }
 TEST(NightlySnapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(70'000'000, 300'000); }
 TEST(NightlySnapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) { fail_every_operation(75'000'000, 100); }
 

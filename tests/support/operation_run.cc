@@ -53,6 +53,7 @@ void OperationRun::run(const Operation& operation, const DiskState& after, const
   if (!failure.empty()) return;
   after_ = after;
   failed_ = false;
+  examined_.clear();
   auto scheduler = std::make_unique<SimulatedScheduler>(seed_);
   SimulatedScheduler& schedule = *scheduler;
   EventLoop loop(std::move(scheduler));
@@ -111,6 +112,8 @@ void OperationRun::crash() {
   for (const CrashMode mode : modes) {
     if (!failure.empty()) return;
     storage_->crash_image(random_, mode, crash_);
+    const std::string_view bytes(reinterpret_cast<const char*>(crash_.data()), crash_.size());
+    if (!examined_.insert(std::hash<std::string_view>()(bytes)).second) continue;
     ++crash_states;
     examine(crash_, "crash state " + std::to_string(crash_states));
   }

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "byre/storage/simulated.h"
@@ -42,9 +43,9 @@ class OperationRun {
   TestImage& test() { return test_; }
   SimulatedRandom& random() { return random_; }
 
-  std::string failure;  // the first that was found; empty: none
-  std::uint64_t crash_states = 0;
-  std::uint64_t operations = 0;  // I/O of the last run() up to the end of the operation
+  std::string failure;             // the first that was found; empty: none
+  std::uint64_t crash_states = 0;  // that were examined, each a different image within its run()
+  std::uint64_t operations = 0;    // I/O of the last run() up to the end of the operation
 
  private:
   void fail(const std::string& text) {
@@ -63,6 +64,7 @@ class OperationRun {
   TestImage test_;
   SimulatedRandom random_;
   Content image_, crash_;
+  std::unordered_set<std::size_t> examined_;  // hashes of the crash states of this run()
   DiskState state_, after_;
   SimulatedDisk* storage_ = nullptr;
   bool failed_ = false;

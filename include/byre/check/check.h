@@ -37,6 +37,7 @@ struct Finding {
   std::optional<std::uint64_t> guest_offset_bytes;  // in the disk, or in the disk of `snapshot`
   std::optional<std::uint64_t> length_bytes;        // of the guest range, where it is more than a cluster
   std::string snapshot;                             // id of the snapshot whose tables it is in; empty: active
+  bool only_slower = false;                         // no data is at risk: COPIED is missing where it may stand
   bool being_repaired = false;                      // the repair that is running changes it
 };
 

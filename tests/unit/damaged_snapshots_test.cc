@@ -1,0 +1,109 @@
+// Snapshots of images that somebody damaged: where more than leaks is wrong they are refused with nothing changed, for
+// a count that is too low would have clusters given back that are in use. Where only leaks are, nothing is lost.
+
+#include <gtest/gtest.h>
+
+#include "byre/check/check.h"
+#include "byre/ops/snapshot.h"
+#include "byre/storage/memory.h"
+#include "byre/task/pollers.h"
+#include "support/damaged_images.h"
+#include "support/hostile_images.h"
+
+namespace byre::test {
+namespace {
+
+enum class Kind { nothing, create, apply, remove };
+
+class DamagedSnapshots : public testing::Test {
+ protected:
+  DamagedSnapshots() : loop_(std::move(*make_event_loop(IoMode::threads))) {}
+
+  struct Outcome {
+    std::vector<std::byte> bytes;
+    std::optional<Error> error;
+  };
+
+  static Task<Result<void>> work(Disk& disk, Kind kind) {
+    if (kind == Kind::nothing) co_return Result<void>{};
+    if (kind == Kind::apply) co_return co_await apply_snapshot(disk, "1");
+    if (kind == Kind::remove) co_return co_await delete_snapshot(disk, "1", SnapshotKey::id);
+    NewSnapshot snapshot;
+    snapshot.name = "new";
+    BYRE_CO_TRY([[maybe_unused]] const std::string id, co_await create_snapshot(disk, snapshot));
+    co_return Result<void>{};
+  }
+
+  Outcome run(const std::vector<std::byte>& image, Kind kind) {
+    auto storage = std::make_unique<MemoryStorage>(ConstBytes(image));
+    const MemoryStorage& memory = *storage;
+    OpenOptions options;
+    options.format = "qcow2";
+    options.writable = true;
+    options.backing.follow = false;
+    auto disk = loop_->run(open_disk(std::move(storage), std::move(options)));
+    if (!disk) return {image, disk.error()};
+    const auto done = loop_->run(work(**disk, kind));
+    const auto closed = loop_->run((*disk)->close());
+    std::optional<Error> error;
+    if (!closed) error = closed.error();
+    if (!done) error = done.error();
+    return {memory.content(), std::move(error)};
+  }
+
+  // Leaks and missing COPIED flags put no data at risk.
+  std::uint64_t errors(const std::vector<std::byte>& image) {
+    MemoryStorage storage{ConstBytes(image)};
+    std::uint64_t count = 0;
+    CheckOptions options;
+    options.on_finding = [&](const Finding& finding) {
+      if (finding.kind != FindingClass::leak && !finding.only_slower) ++count;
+    };
+    return loop_->run(check_image(storage, options)) ? count : 1;
+  }
+
+  std::unique_ptr<EventLoop> loop_;
+};
+
+TEST_F(DamagedSnapshots, AreRefusedWithNothingChangedOrAreSound) {
+  unsigned refused = 0;
+  unsigned done = 0;
+  for (const DamagedImage& image : damaged_images()) {
+    const std::vector<std::byte> opened = run(image.bytes, Kind::nothing).bytes;
+    for (const Kind kind : {Kind::create, Kind::apply, Kind::remove}) {
+      if (kind != Kind::create && !image.snapshot) continue;
+      SCOPED_TRACE(image.name + ", operation " + std::to_string(static_cast<int>(kind)));
+      const Outcome result = run(image.bytes, kind);
+      if (result.error) {
+        EXPECT_TRUE(result.bytes == opened) << result.error->message();
+        ++refused;
+      } else {
+        EXPECT_EQ(errors(opened), 0u);
+        EXPECT_EQ(errors(result.bytes), 0u);
+        ++done;
+      }
+      if (errors(opened) > 0) EXPECT_TRUE(result.error.has_value());
+    }
+  }
+  EXPECT_GT(refused, 500u);
+  EXPECT_GT(done, 50u);
+}
+
+TEST_F(DamagedSnapshots, SurviveImagesMadeToHarm) {
+  for (const HostileImage& image : hostile_images()) {
+    if (image.file_size_bytes > 0) continue;
+    SCOPED_TRACE(image.file_name());
+    const std::vector<std::byte> opened = run(image.bytes, Kind::nothing).bytes;
+    for (const Kind kind : {Kind::create, Kind::apply, Kind::remove}) {
+      const Outcome result = run(image.bytes, kind);
+      if (result.error) {
+        EXPECT_TRUE(result.bytes == opened) << result.error->message();
+      } else {
+        EXPECT_EQ(errors(result.bytes), 0u);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace byre::test
