@@ -8,10 +8,11 @@
 namespace byre {
 
 struct Qcow2Disk::Undo {
-  std::vector<ClusterRun> regions;  // allocated, and reachable only once it is published
-  TreeCounts* raised = nullptr;     // whose references were counted
-  bool flags_cleared = false;       // COPIED of the active tables
-  bool published = false;           // the header names the new state, or may do so
+  std::vector<ClusterRun> regions;    // allocated, and reachable only once it is published
+  std::uint64_t file_size_bytes = 0;  // before the first of them
+  TreeCounts* raised = nullptr;       // whose references were counted
+  bool flags_cleared = false;         // COPIED of the active tables
+  bool published = false;             // the header names the new state, or may do so
 };
 
 }  // namespace byre

@@ -3,6 +3,8 @@
 //
 // Leaves out: requests meanwhile. The caller has the disk to itself.
 
+#include <algorithm>
+
 #include "base/endian.h"
 #include "base/math.h"
 #include "base/probe.h"
@@ -97,6 +99,7 @@ Task<Result<void>> Qcow2Disk::change_header(std::function<void(format::Header&)>
 Task<Result<HostOffset>> Qcow2Disk::allocate_region(std::uint64_t length_bytes, Undo& undo) {
   const std::uint64_t clusters = geometry_.clusters_for(length_bytes);
   if (clusters == 0) co_return HostOffset(0);
+  if (undo.regions.empty()) undo.file_size_bytes = storage_->size_bytes();
   BYRE_CO_TRY(const HostOffset at, co_await decide([this, clusters] { return metadata_->allocate_region(clusters); }));
   undo.regions.push_back({geometry_.cluster_index(at), clusters});
   co_return at;
@@ -175,7 +178,11 @@ Task<Result<void>> Qcow2Disk::take_back_steps(Undo& undo) {
       BYRE_CO_CHECK(co_await decide([this, at] { return metadata_->give_back(at); }));
     }
   }
-  co_return co_await settle();
+  BYRE_CO_CHECK(co_await settle());
+  if (undo.regions.empty()) co_return Result<void>{};
+  const auto end = co_await decide([this] { return metadata_->trim_end(); });
+  if (end) co_await cut_file(std::max(end->bytes, undo.file_size_bytes));
+  co_return Result<void>{};
 }
 
 std::vector<ClusterRun> Qcow2Disk::clusters_of(HostOffset at, std::uint64_t length_bytes) const {

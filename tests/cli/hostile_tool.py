@@ -111,6 +111,7 @@ def look(image, thorough):
         run("map", "--output=json", "-f", "qcow2", image)
     if thorough:
         run("map", "-f", "qcow2", image)
+        run("snapshot", "--diff", "1", "-f", "qcow2", image)
         output = image.with_suffix(".raw")
         run("convert", "-f", "qcow2", "-O", "raw", image, output)
         output.unlink(missing_ok=True)
@@ -126,6 +127,8 @@ def change(image, writing):
     outcome = run("io", "-f", "qcow2", *io_commands(CHANGES), copy)
     if writing == "refused" and (outcome.code != 1 or digest(copy) != before):
         FAILURES.add("was not refused, or changed", [copy], outcome)
+    for action in (["-c", "new"], ["-a", "1"], ["-d", "snap1"]):
+        run("snapshot", "-q", "-f", "qcow2", *action, copy)
     copy.unlink()
 
 
