@@ -11,6 +11,7 @@ void register_commit(Cli& cli);
 void register_compare(Cli& cli);
 void register_convert(Cli& cli);
 void register_create(Cli& cli);
+void register_dd(Cli& cli);
 void register_info(Cli& cli);
 void register_io(Cli& cli);
 void register_map(Cli& cli);
@@ -27,6 +28,7 @@ inline void register_commands(Cli& cli) {
   register_compare(cli);
   register_convert(cli);
   register_create(cli);
+  register_dd(cli);
   register_info(cli);
   register_io(cli);
   register_map(cli);

@@ -1,0 +1,217 @@
+// byre dd: copies a stretch of a disk (docs/format.md C-27). Operands are words like bs=1M, as they have been for ever.
+#include "byre/ops/dd.h"
+
+#include <unistd.h>
+
+#include "base/math.h"
+#include "byre/ops/create.h"
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/interrupt.h"
+#include "cli/loop.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+
+namespace byre::cli {
+
+namespace {
+
+constexpr std::uint64_t most_block_bytes = 0x7fff'ffff;
+constexpr std::size_t stream_piece_bytes = 1 << 20;
+constexpr std::uint64_t growth_bytes = 64 << 20;
+
+struct Arguments {
+  std::vector<std::string> operands;
+  std::optional<std::string> target_format;
+  bool existing = false;
+  bool progress = false;
+  bool quiet = false;
+  OpenFlags open;
+};
+
+struct Operands {
+  std::string input, output;
+  std::uint64_t block_bytes = 512;
+  std::uint64_t skip_blocks = 0, seek_blocks = 0;
+  std::optional<std::uint64_t> count_blocks;
+};
+
+Result<std::uint64_t> parse_amount(const std::string& name, const std::string& value) {
+  if (const auto size = parse_size(value)) return *size;
+  return fail(ErrorCode::invalid_argument, "{}={}: a number is expected, with k, M, G, T, P or E behind it perhaps",
+              name, escape_untrusted(value));
+}
+
+Result<void> take(Operands& operands, const std::string& word) {
+  const std::size_t equals = word.find('=');
+  const std::string name = word.substr(0, equals);
+  const std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
+  if (equals == std::string::npos) {
+    return fail(ErrorCode::invalid_argument,
+                "unrecognized operand '{}': if=, of=, bs=, count=, skip= and seek= are known", escape_untrusted(word));
+  }
+  if (name == "if") {
+    operands.input = value;
+  } else if (name == "of") {
+    operands.output = value;
+  } else if (name == "count") {
+    BYRE_TRY(operands.count_blocks, parse_amount(name, value));
+  } else if (name == "bs" || name == "skip" || name == "seek") {
+    BYRE_TRY(const std::uint64_t amount, parse_amount(name, value));
+    (name == "bs" ? operands.block_bytes : name == "skip" ? operands.skip_blocks : operands.seek_blocks) = amount;
+  } else {
+    return fail(ErrorCode::invalid_argument,
+                "unrecognized operand '{}': if=, of=, bs=, count=, skip= and seek= are known", escape_untrusted(word));
+  }
+  return {};
+}
+
+Result<Operands> parse(const std::vector<std::string>& words) {
+  Operands operands;
+  for (const std::string& word : words) BYRE_CHECK(take(operands, word));
+  if (operands.input.empty() || operands.output.empty()) {
+    return fail(ErrorCode::invalid_argument,
+                "must specify both input and output files: if=FILE of=FILE, - for a stream");
+  }
+  if (operands.block_bytes == 0 || operands.block_bytes > most_block_bytes) {
+    return fail(ErrorCode::invalid_argument, "bs={}: must be between 1 and {}", operands.block_bytes, most_block_bytes);
+  }
+  return operands;
+}
+
+// The target: made anew, or as it is with -n.
+Task<Result<std::unique_ptr<Disk>>> open_target(const Arguments& arguments, const Operands& operands,
+                                                std::uint64_t size) {
+  const std::string format = arguments.target_format.value_or("raw");
+  OpenOptions options = open_options(arguments.open, arguments.quiet);
+  options.format = format;
+  options.writable = true;
+  options.force_share = false;
+  if (arguments.existing) co_return co_await open_disk(operands.output, std::move(options));
+  CreateOptions create;
+  create.format = format;
+  create.size_bytes = size;
+  BYRE_CO_TRY(CreateOptions ready, co_await prepare_create(operands.output, std::move(create)));
+  BYRE_CO_TRY(std::unique_ptr<Storage> made,
+              co_await create_image(operands.output, std::move(ready), CacheMode::writeback));
+  co_return co_await open_disk(std::move(made), std::move(options));
+}
+
+Result<std::uint64_t> target_offset(const Operands& operands, std::uint64_t length) {
+  const auto offset = checked_multiply(operands.seek_blocks, operands.block_bytes);
+  if (offset && checked_add(*offset, length)) return *offset;
+  return fail(ErrorCode::invalid_argument, "seek={} blocks of {} bytes: too far", operands.seek_blocks,
+              operands.block_bytes);
+}
+
+// From a stream whose end is not known: the target grows with it.
+Task<Result<void>> copy_from_stream(const Arguments& arguments, const Operands& operands) {
+  BYRE_CO_TRY(const std::uint64_t start, target_offset(operands, 0));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(arguments, operands, start));
+  std::uint64_t skip = checked_multiply(operands.skip_blocks, operands.block_bytes).value_or(~std::uint64_t{0});
+  std::uint64_t left = operands.count_blocks
+                           ? checked_multiply(*operands.count_blocks, operands.block_bytes).value_or(~std::uint64_t{0})
+                           : ~std::uint64_t{0};
+  std::vector<std::byte> buffer(stream_piece_bytes);
+  std::uint64_t at = start;
+  while (left > 0) {
+    const ssize_t got = ::read(STDIN_FILENO, buffer.data(), std::min<std::uint64_t>(buffer.size(), left));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) co_return std::unexpected(Error::from_errno(errno, "standard input"));
+    if (got == 0 || interrupted().load()) break;
+    left -= static_cast<std::uint64_t>(got);
+    const auto dropped = std::min<std::uint64_t>(skip, static_cast<std::uint64_t>(got));
+    skip -= dropped;
+    const ConstBytes bytes = ConstBytes(buffer).subspan(dropped, static_cast<std::size_t>(got) - dropped);
+    if (at + bytes.size() > target->size_bytes()) {
+      BYRE_CO_CHECK(co_await target->resize(round_up(at + bytes.size(), 512) + growth_bytes, Preallocation::off));
+    }
+    BYRE_CO_CHECK(co_await target->write(at, bytes));
+    at += bytes.size();
+  }
+  const bool shorter = !arguments.existing && round_up(at, 512) < target->size_bytes();
+  if (shorter) BYRE_CO_CHECK(co_await target->resize(round_up(at, 512), Preallocation::off));
+  BYRE_CO_CHECK(co_await target->close());
+  if (interrupted().load()) co_return fail(ErrorCode::cancelled, "interrupted");
+  co_return Result<void>{};
+}
+
+Task<Result<void>> copy_to_stream(Disk& source, DdRange range) {
+  std::vector<std::byte> buffer(stream_piece_bytes);
+  for (std::uint64_t done = 0; done < range.length_bytes;) {
+    if (interrupted().load()) co_return fail(ErrorCode::cancelled, "interrupted");
+    const Bytes piece = Bytes(buffer).first(std::min<std::uint64_t>(buffer.size(), range.length_bytes - done));
+    BYRE_CO_CHECK(co_await source.read(range.offset_bytes + done, piece));
+    print(std::string_view(reinterpret_cast<const char*>(piece.data()), piece.size()));
+    done += piece.size();
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> copy_to_file(Disk& source, DdRange range, const Arguments& arguments, const Operands& operands,
+                                Progress& progress) {
+  StretchCopy copy;
+  copy.source_offset_bytes = range.offset_bytes;
+  copy.length_bytes = range.length_bytes;
+  BYRE_CO_TRY(copy.target_offset_bytes, target_offset(operands, range.length_bytes));
+  copy.target_is_zero = !arguments.existing;
+  copy.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+  copy.cancel = &interrupted();
+  const std::uint64_t size = copy.target_offset_bytes + range.length_bytes;
+  BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(arguments, operands, size));
+  auto done = co_await copy_stretch(source, *target, std::move(copy));
+  auto closed = co_await target->close();
+  co_return done ? closed : done;
+}
+
+Task<Result<void>> dd(const Arguments& arguments, const Operands& operands, Progress& progress) {
+  if (operands.input == "-") co_return co_await copy_from_stream(arguments, operands);
+  OpenOptions options = open_options(arguments.open, arguments.quiet);
+  BYRE_CO_TRY(const std::unique_ptr<Disk> source, co_await open_disk(operands.input, std::move(options)));
+  const DdRange range =
+      dd_range(source->size_bytes(), operands.block_bytes, operands.skip_blocks, operands.count_blocks);
+  const auto skipped = checked_multiply(operands.skip_blocks, operands.block_bytes);
+  if (!skipped || *skipped > source->size_bytes()) {
+    print_error(escape_untrusted(operands.input) + ": cannot skip to specified offset");
+  }
+  auto done = operands.output == "-" ? co_await copy_to_stream(*source, range)
+                                     : co_await copy_to_file(*source, range, arguments, operands, progress);
+  auto closed = co_await source->close();
+  co_return done ? closed : done;
+}
+
+int run(const Arguments& arguments) {
+  const auto operands = parse(arguments.operands);
+  if (!operands) return report(std::unexpected(operands.error()));
+  if (arguments.existing && operands->output == "-") {
+    print_error("-n is for a file: of=- is a stream");
+    return exit_failure;
+  }
+  catch_interrupts();
+  Progress progress(arguments.progress, arguments.quiet, "copying");
+  const auto done = run_on_loop(dd(arguments, *operands, progress));
+  if (!done) return report(done);
+  progress.finish();
+  return exit_success;
+}
+
+}  // namespace
+
+void register_dd(Cli& cli) {
+  auto [app, arguments] =
+      cli.add<Arguments>({"dd", "Copy a stretch of a disk",
+                          "  byre dd -f qcow2 -O raw bs=1M count=100 if=disk.qcow2 of=start.raw\n"
+                          "  byre dd -f qcow2 bs=1M skip=5 if=disk.qcow2 of=- | sha256sum\n"
+                          "  byre dd -O qcow2 if=- of=disk.qcow2 < disk.raw\n"
+                          "  byre dd -n -O qcow2 bs=1M seek=7 if=part.raw of=disk.qcow2\n\n"
+                          "count= bounds the end of the input, from its start, before skip= is applied.\n"},
+                         run);
+  app.add_option("operand", arguments.operands, "if=FILE of=FILE bs=BYTES count=N skip=N seek=N; - is a stream");
+  add_format(app, arguments.target_format, "-O,--target-format", "format of the target: raw (default) or qcow2");
+  app.add_flag("-n,--existing", arguments.existing, "write into a target that is there, and keep the rest of it");
+  add_quiet(app, arguments.quiet);
+  add_progress(app, arguments.progress);
+  add_open_flags(app, arguments.open);
+}
+
+}  // namespace byre::cli
