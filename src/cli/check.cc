@@ -1,6 +1,7 @@
 // byre check: says whether an image is sound, and repairs it (docs/format.md C-6 to C-11).
 #include "byre/ops/check.h"
 
+#include "byre/ops/info.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/loop.h"
@@ -26,6 +27,8 @@ struct Arguments {
   OutputFormat output = OutputFormat::human;
   CacheMode cache = CacheMode::writeback;
   bool data = false;
+  bool backing_chain = false;
+  BackingFlags backing;
   bool force_share = false;
   bool quiet = false;
   bool progress = false;
@@ -67,9 +70,9 @@ Json finding_to_json(const Finding& finding) {
 }
 
 // C-8.
-void print_as_json(const Arguments& arguments, const CheckReport& report, Json findings) {
+Json report_to_json(const std::string& file, const CheckReport& report, Json findings) {
   Json json;
-  json["filename"] = arguments.file;
+  json["filename"] = file;
   json["format"] = "qcow2";
   json["check-errors"] = report.check_errors;
   const std::pair<const char*, std::uint64_t> counters[] = {{"image-end-offset", report.image_end_offset_bytes},
@@ -85,7 +88,7 @@ void print_as_json(const Arguments& arguments, const CheckReport& report, Json f
     if (value != 0) json[key] = value;
   }
   if (!findings.empty()) json["findings"] = std::move(findings);
-  print_json(json);
+  return json;
 }
 
 void print_repairs(const CheckReport& report) {
@@ -155,40 +158,105 @@ Result<CheckFileOptions> file_options(const Arguments& arguments) {
   return options;
 }
 
-int run_check(const Arguments& arguments) {
-  auto options = file_options(arguments);
-  if (!options) return report(std::unexpected(options.error()));
+// What came of one file. Nothing to report: the format has no check.
+struct Checked {
+  int exit_code = exit_success;
+  std::optional<CheckReport> report;
   Json findings = Json::array();
+};
+
+Checked check_one(const Arguments& arguments, const std::string& file, CheckFileOptions options) {
+  Checked checked;
   const bool as_json = arguments.output == OutputFormat::json;
-  options->check.on_finding = [&](const Finding& finding) {
+  options.check.on_finding = [&](const Finding& finding) {
     if (!arguments.quiet) print_finding(finding);
-    if (!as_json || finding.kind == FindingClass::leak || findings.size() >= most_findings_in_json) return;
-    findings.push_back(finding_to_json(finding));
+    if (!as_json || finding.kind == FindingClass::leak || checked.findings.size() >= most_findings_in_json) return;
+    checked.findings.push_back(finding_to_json(finding));
   };
   Progress progress(arguments.progress, arguments.quiet, "checking");
-  options->check.on_progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
-  const auto checked = run_on_loop(check_file(arguments.file, *std::move(options)));
-  if (!checked) return report(std::unexpected(checked.error()));
+  options.check.on_progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+  auto report_of_file = run_on_loop(check_file(file, std::move(options)));
+  if (!report_of_file) {
+    checked.exit_code = report(std::unexpected(report_of_file.error()));
+    return checked;
+  }
   progress.finish();
-  if (!*checked) {
-    print_error(escape_untrusted(arguments.file) + ": raw images have no check");
-    return exit_no_check;
-  }
-  if (as_json) {
-    print_as_json(arguments, **checked, std::move(findings));
+  checked.report = *std::move(report_of_file);
+  checked.exit_code = checked.report ? exit_code_of(*checked.report) : exit_no_check;
+  return checked;
+}
+
+void print_text_of(const Checked& checked) {
+  print_as_text(*checked.report);
+  if (checked.report->corruptions == 0 || !checked.report->dirty) return;
+  print_hint(
+      "The image was not closed cleanly. Wrong refcounts and COPIED flags are expected then: they are corrected when "
+      "it "
+      "is opened for writing, and by -r all.");
+}
+
+int run_check(const Arguments& arguments, CheckFileOptions options) {
+  Checked checked = check_one(arguments, arguments.file, std::move(options));
+  if (checked.exit_code == exit_no_check) print_error(escape_untrusted(arguments.file) + ": raw images have no check");
+  if (!checked.report) return checked.exit_code;
+  if (arguments.output == OutputFormat::json) {
+    print_json(report_to_json(arguments.file, *checked.report, std::move(checked.findings)));
   } else if (!arguments.quiet) {
-    print_as_text(**checked);
-    if ((*checked)->corruptions > 0 && (*checked)->dirty) {
-      print_hint(
-          "The image was not closed cleanly. Wrong refcounts and COPIED flags are expected then: they are "
-          "corrected when it is opened for writing, and by -r all.");
-    }
+    print_text_of(checked);
   }
-  return exit_code_of(**checked);
+  return checked.exit_code;
+}
+
+// The worst of all layers: an error goes before corruption, corruption before leaks.
+int worse(int one, int other) {
+  constexpr int order[] = {exit_failure, exit_corruptions, exit_leaks};
+  for (const int code : order) {
+    if (one == code || other == code) return code;
+  }
+  return exit_success;
+}
+
+Result<std::vector<ImageInfo>> layers_of(const Arguments& arguments) {
+  InfoOptions options;
+  options.format = arguments.format;
+  options.force_share = arguments.force_share;
+  options.backing = backing_policy(arguments.backing);
+  return run_on_loop(chain_info(arguments.file, std::move(options)));
+}
+
+// Each layer by itself, top first. Those without a check are passed over.
+int run_chain(const Arguments& arguments, const CheckFileOptions& options) {
+  const auto layers = layers_of(arguments);
+  if (!layers) return report(std::unexpected(layers.error()));
+  Json all = Json::array();
+  int exit_code = exit_success;
+  for (const ImageInfo& layer : *layers) {
+    CheckFileOptions own = options;
+    own.format = layer.format;
+    const bool as_text = arguments.output != OutputFormat::json && !arguments.quiet;
+    if (as_text)
+      print(fmt::format("{}{}:\n", &layer == &layers->front() ? "" : "\n", escape_untrusted(layer.filename)));
+    Checked checked = check_one(arguments, layer.filename, std::move(own));
+    if (as_text && checked.report) print_text_of(checked);
+    if (as_text && checked.exit_code == exit_no_check) print("Raw images have no check.\n");
+    if (checked.report) all.push_back(report_to_json(layer.filename, *checked.report, std::move(checked.findings)));
+    if (checked.exit_code != exit_no_check) exit_code = worse(exit_code, checked.exit_code);
+  }
+  if (arguments.output == OutputFormat::json) print_json(all);
+  return exit_code;
+}
+
+int run_checks(const Arguments& arguments) {
+  auto options = file_options(arguments);
+  if (!options) return report(std::unexpected(options.error()));
+  if (!arguments.backing_chain) return run_check(arguments, *std::move(options));
+  if (!arguments.repair) return run_chain(arguments, *options);
+  print_error("--backing-chain looks only: layers are repaired one at a time");
+  return exit_failure;
 }
 
 int run(const Arguments& arguments) {
-  if (!arguments.apply_undo) return run_check(arguments);
+  if (!arguments.apply_undo) return run_checks(arguments);
   if (arguments.repair || arguments.undo || arguments.data) {
     print_error("--apply-undo stands alone: it takes back what a repair did");
     return exit_failure;
@@ -217,6 +285,8 @@ void register_check(Cli& cli) {
   app.add_option("--apply-undo", arguments.apply_undo, "put back what a repair with --undo overwrote")
       ->type_name("FILE");
   app.add_flag("--data", arguments.data, "decompress every compressed cluster too");
+  app.add_flag("--backing-chain", arguments.backing_chain, "check the backing files as well, top first");
+  add_backing(app, arguments.backing);
   add_cache_mode(app, "-T,--cache", arguments.cache, "how the image is read");
   add_force_share(app, arguments.force_share);
   add_output(app, arguments.output);

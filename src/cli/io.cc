@@ -102,6 +102,7 @@ void register_io(Cli& cli) {
   app.add_flag("-r,--read-only", arguments.settings.read_only, "open it read-only");
   app.add_flag("-s,--snapshot", arguments.settings.throw_away, "keep changes in memory and drop them at the end");
   add_snapshot(app, arguments.settings.snapshot, "-l,--internal-snapshot");
+  app.add_flag("-C,--copy-on-read", arguments.settings.copy_on_read, "keep what is read from the backing file");
   app.add_flag("-n,--nocache", arguments.no_cache, "short for -t none");
   add_cache_mode(app, "-t,--cache", arguments.settings.flags.cache, "cache mode (default: writeback)");
   add_discard(app, arguments.settings.discard);

@@ -193,6 +193,7 @@ Task<bool> run_open(IoSession& session, const IoWords& words) {
   IoOpenSettings settings;
   if (words.has('n')) settings.flags.cache = CacheMode::none;
   settings.read_only = words.has('r');
+  settings.copy_on_read = words.has('C');
   settings.throw_away = words.has('s');
   settings.flags.force_share = words.has('U');
   if (!parse_cache(words.value('t'), settings) || !parse_discard(words.value('d'), settings)) co_return false;
@@ -273,7 +274,7 @@ constexpr IoCommand commands[] = {
     {"info", "i", 0, 0, true, false, "", "", "prints information about the current file", run_info},
     {"length", "l", 0, 0, true, false, "", "", "gets the length of the current file", run_length},
     {"map", "", 0, 0, true, false, "", "", "prints the allocated areas of a file", run_map},
-    {"open", "o", 1, -1, false, false, "rsnUt:d:o:", "[-rsnU] [-t cache] [-d discard] [-o driver=FORMAT] path",
+    {"open", "o", 1, -1, false, false, "rsnCUt:d:o:", "[-rsnCU] [-t cache] [-d discard] [-o driver=FORMAT] path",
      "opens the file specified by path", run_open},
     {"quit", "q", 0, -1, false, false, "", "", "exits the program", run_quit},
     {"reopen", "", 0, -1, true, false, "rwc:o:", "[(-r|-w)] [-c cache] [-o driver=FORMAT]",

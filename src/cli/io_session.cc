@@ -14,6 +14,7 @@ Task<Result<std::unique_ptr<Disk>>> open_on_memory(std::unique_ptr<Disk> disk, O
   create.backing_file = disk->storage().name();
   create.backing_format = std::string(disk->format());
   create.open_backing = false;
+  options.copy_on_read = false;
   auto memory = std::make_unique<MemoryStorage>();
   BYRE_CO_CHECK(co_await create_qcow2(*memory, std::move(create)));
   options.format = "qcow2";
@@ -30,6 +31,7 @@ Task<Result<void>> IoSession::open(std::string path, IoOpenSettings settings) {
   BYRE_CO_CHECK(choose_snapshot(settings.snapshot, options));
   options.writable = !settings.read_only && !settings.throw_away && !settings.snapshot;
   options.discard = settings.discard;
+  options.copy_on_read = settings.copy_on_read && options.writable;
   BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(path, options));
   if (settings.throw_away && !settings.read_only) {
     BYRE_CO_TRY(disk, co_await open_on_memory(std::move(disk), std::move(options)));

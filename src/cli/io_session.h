@@ -16,6 +16,7 @@ struct IoOpenSettings {
   bool read_only = false;
   bool discard = true;
   std::optional<std::string> snapshot;  // read this one; nothing is written then
+  bool copy_on_read = false;            // -C
   bool throw_away = false;              // -s: changes go to memory and are lost at the end
 };
 

@@ -68,6 +68,7 @@ Task<Opened> open_backing(const Storage& image, const format::Header& header, co
                           Chain& chain) {
   OpenOptions below = options;
   below.writable = false;
+  below.copy_on_read = false;
   below.snapshot.reset();
   below.backing.format.reset();
   below.lazy_refcounts.reset();
@@ -120,6 +121,7 @@ Task<Opened> open_qcow2(std::unique_ptr<Storage> storage, OpenOptions options, s
   disk.writable = writable;
   disk.discard = options.discard;
   disk.lazy_refcounts = writable && lazy_refcounts;
+  disk.copy_on_read = options.copy_on_read;
   disk.log = options.log;
   co_return std::make_unique<Qcow2Disk>(std::move(disk));
 }
@@ -140,6 +142,9 @@ Task<Opened> open_layer(std::unique_ptr<Storage> storage, OpenOptions options, s
 }
 
 Result<void> check_options(const OpenOptions& options) {
+  if (!options.writable && options.copy_on_read) {
+    return fail(ErrorCode::invalid_argument, "copy-on-read needs an image that is opened for writing");
+  }
   if (!options.writable) return {};
   if (options.snapshot) return fail(ErrorCode::invalid_argument, "a snapshot can only be opened read-only");
   if (options.force_share) return fail(ErrorCode::invalid_argument, "sharing by force is for reading only");

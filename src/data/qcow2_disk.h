@@ -34,6 +34,7 @@ class Qcow2Disk final : public Disk {
     bool writable = false;
     bool discard = true;
     bool lazy_refcounts = false;  // only with version 3
+    bool copy_on_read = false;
     LogSink log;
   };
   explicit Qcow2Disk(Parts parts);
@@ -94,7 +95,10 @@ class Qcow2Disk final : public Disk {
   template <class Decide>
   auto decide(Decide function) -> Task<Result<typename decltype(function())::value_type>>;
 
-  // Reading (qcow2_read.cc).
+  // Reading (qcow2_read.cc, qcow2_copy_up.cc).
+  Task<Result<void>> read_as_it_is(std::uint64_t offset_bytes, Bytes target);
+  Task<Result<void>> copy_up(std::uint64_t offset_bytes, std::uint64_t length_bytes);
+  Task<Result<void>> copy_up_clusters(GuestOffset first, std::uint64_t clusters);
   Task<Result<void>> read_extent(meta::MappedExtent extent, Bytes target);
   Task<Result<void>> read_zeros(Bytes target);
   Task<Result<void>> read_host(HostOffset at, Bytes target);
@@ -202,6 +206,7 @@ class Qcow2Disk final : public Disk {
   const bool discard_;
   const bool writable_;
   bool lazy_refcounts_;
+  const bool copy_on_read_;
   LogSink log_;
 
   Turnstile compressed_order_;  // payloads are placed in the order of their requests: same input, same file

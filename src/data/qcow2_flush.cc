@@ -39,6 +39,7 @@ Qcow2Disk::Qcow2Disk(Parts parts)
       discard_(parts.discard),
       writable_(parts.writable),
       lazy_refcounts_(parts.lazy_refcounts),
+      copy_on_read_(parts.copy_on_read),
       log_(std::move(parts.log)),
       opened_size_bytes_(storage_->size_bytes()) {}
 

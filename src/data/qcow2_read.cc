@@ -14,6 +14,13 @@ using format::ClusterKind;
 
 Task<Result<void>> Qcow2Disk::read(std::uint64_t offset_bytes, Bytes target) {
   BYRE_CO_CHECK(check_range(*this, offset_bytes, target.size()));
+  if (copy_on_read_ && backing_) {
+    [[maybe_unused]] const auto copied = co_await copy_up(offset_bytes, target.size());
+  }
+  co_return co_await read_as_it_is(offset_bytes, target);
+}
+
+Task<Result<void>> Qcow2Disk::read_as_it_is(std::uint64_t offset_bytes, Bytes target) {
   const meta::Lease lease = metadata_->lease();
   GuestOffset at(offset_bytes);
   while (!target.empty()) {

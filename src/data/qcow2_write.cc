@@ -169,7 +169,7 @@ Task<Result<Qcow2Disk::Filling>> Qcow2Disk::filling(GuestOffset from, GuestOffse
     result.bytes = Buffer(length, Buffer::Fill::zero);
     const Bytes part = result.bytes.bytes().first(on_disk);
     const std::uint64_t offset = from.bytes;
-    BYRE_CO_CHECK(co_await read(offset, part));
+    BYRE_CO_CHECK(co_await read_as_it_is(offset, part));
   } else if (!fresh) {
     result.zeros = length;
   }

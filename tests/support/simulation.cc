@@ -95,6 +95,8 @@ Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
       setup.backing[i] = static_cast<std::byte>(random.one_in(8) ? 0 : i / unit * 37 + 1);
     }
   }
+  // Drawn beside the others, so that it changes none of them.
+  setup.copy_on_read = !setup.image.backing_name.empty() && SimulatedRandom(options.seed + 1).one_in(3);
   unsigned weights[7];  // each run has its own mix
   for (unsigned& weight : weights) weight = static_cast<unsigned>(random.below(4));
   weights[0] += 2;

@@ -17,6 +17,7 @@ struct TestImage {
   std::vector<std::byte> backing;  // of a raw disk; used if the image names one
   std::uint64_t cache_bytes = 0;
   std::optional<bool> lazy_refcounts;  // the choice of the one who opens it
+  bool copy_on_read = false;           // the same, where it is opened for writing
 
   bool lazy() const { return lazy_refcounts.value_or(image.lazy_refcounts); }
 };

@@ -114,6 +114,9 @@ struct OpenOptions {
   // Whether refcounts may wait while the image is open, which makes flushes cheaper and a repair necessary after a
   // crash. None: as the image says. Version 2 has no way to say that it needs the repair (invalid_argument).
   std::optional<bool> lazy_refcounts;
+  // What is read from the backing file is kept in the image, in whole clusters, unless it is zeros; needs `writable`. A
+  // read does not fail because that does.
+  bool copy_on_read = false;
   std::uint64_t cache_size_bytes = 0;                  // metadata cache; 0: enough for the whole image, at most 32 MiB
   std::optional<std::string> snapshot;                 // read this internal snapshot; read-only
   SnapshotKey snapshot_key = SnapshotKey::id_or_name;  // what `snapshot` is; an id goes before a name
