@@ -77,6 +77,7 @@ Task<Result<void>> replace_header(Storage& storage, const format::Header& now, f
   const ConstBytes old_bytes(plan.old_cluster);
   const ConstBytes new_bytes(plan.new_cluster);
   const ConstBytes first = new_bytes.first(sector_bytes);
+  if (std::ranges::equal(old_bytes, new_bytes)) co_return Result<void>{};
   if (std::ranges::equal(old_bytes.subspan(sector_bytes), new_bytes.subspan(sector_bytes))) {
     co_return co_await write_synced(storage, 0, first);
   }

@@ -139,7 +139,7 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> shrink(std::uint64_t size_bytes);
   Task<void> cut_file(std::uint64_t end_bytes);
   Task<Result<void>> give_up_behind_end();
-  Task<Result<void>> release_tables(std::uint64_t first, std::uint64_t end);
+  Task<Result<void>> release_tables(std::uint64_t first, std::uint64_t end, bool punch);
   Task<Result<void>> forget_clusters(std::uint64_t begin_bytes, std::uint64_t end_bytes);
   Task<Result<void>> store_size(std::uint64_t size_bytes);
 

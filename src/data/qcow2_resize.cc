@@ -125,14 +125,13 @@ Task<Result<void>> Qcow2Disk::give_up_behind_end() {
   if (geometry_.l1_index(first) < metadata_->l1_entries() && table_end > first) {
     BYRE_CO_CHECK(co_await clear_clusters(first, (table_end - first) >> geometry_.cluster_bits, Clear::forget));
   }
-  co_return co_await release_tables(geometry_.l1_index(table_end), metadata_->l1_entries());
+  co_return co_await release_tables(geometry_.l1_index(table_end), metadata_->l1_entries(), discard_);
 }
 
-Task<Result<void>> Qcow2Disk::release_tables(std::uint64_t first, std::uint64_t end) {
+Task<Result<void>> Qcow2Disk::release_tables(std::uint64_t first, std::uint64_t end, bool punch) {
   for (std::uint64_t index = first; index < end; ++index) {
     if (metadata_->l1()[index] == 0) continue;
     BYRE_CO_CHECK(co_await prepare_change());
-    const bool punch = discard_;
     BYRE_CO_CHECK(co_await decide([this, index, punch] { return metadata_->release_table(index, punch); }));
     if (metadata_->damage()) BYRE_CO_CHECK(co_await mark_corrupt(*metadata_->damage()));
   }
@@ -148,7 +147,9 @@ Task<Result<void>> Qcow2Disk::forget(std::uint64_t begin_bytes, std::uint64_t en
   const std::uint64_t first_table = std::min(end, round_up(begin_bytes, span));
   const std::uint64_t last_table = std::max(first_table, round_down(end, span));
   BYRE_CO_CHECK(co_await forget_clusters(begin_bytes, first_table));
-  BYRE_CO_CHECK(co_await release_tables(first_table / span, last_table / span));
+  // Without snapshots nothing stays, and the file is cut at the end: holes would be for nothing.
+  const bool punch = discard_ && header_.snapshot_count > 0;
+  BYRE_CO_CHECK(co_await release_tables(first_table / span, last_table / span, punch));
   BYRE_CO_CHECK(co_await forget_clusters(last_table, end));
   if (!all) co_return Result<void>{};
   BYRE_CO_CHECK(co_await settle());

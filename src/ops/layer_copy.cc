@@ -21,6 +21,7 @@ namespace {
 
 constexpr std::uint64_t piece_bytes = 2 << 20;  // no cluster is larger
 constexpr std::uint64_t checkpoint_bytes = 64 << 20;
+constexpr std::chrono::seconds checkpoint_time{2};  // a sync has everything wait, so not more often than that
 constexpr std::size_t pieces_in_flight = 8;
 constexpr std::size_t compared_unit_bytes = 4096;
 
@@ -74,11 +75,13 @@ class Copier {
       const auto passed = std::chrono::duration<double, std::micro>(Clock::now() - began_).count();
       co_await pause_for(std::chrono::microseconds(static_cast<std::int64_t>(due - passed)));
     }
-    if (written_bytes_ < checkpoint_bytes) co_return Result<void>{};
+    if (written_bytes_ < checkpoint_bytes || Clock::now() - checked_ < checkpoint_time) co_return Result<void>{};
     BYRE_CO_CHECK(co_await group_.join());
     BYRE_PROBE("ops: what a long copy has done becomes durable");
     checked_bytes_ += std::exchange(written_bytes_, 0);
-    co_return co_await rule_.checkpoint(at);
+    auto done = co_await rule_.checkpoint(at);
+    checked_ = Clock::now();
+    co_return done;
   }
 
   Task<Result<void>> piece(LayerAction action, std::uint64_t at, std::uint64_t length) {
@@ -126,6 +129,7 @@ class Copier {
   std::uint64_t written_bytes_ = 0;  // since the last checkpoint
   std::uint64_t checked_bytes_ = 0;  // before it
   Clock::time_point began_ = Clock::now();
+  Clock::time_point checked_ = began_;  // the last checkpoint
 };
 
 }  // namespace

@@ -29,7 +29,8 @@ class LayerRule {
   virtual ~LayerRule() = default;
   // The stretch from `offset_bytes` on, at most `max_length_bytes` (above 0).
   virtual Task<Result<LayerRun>> run_at(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) = 0;
-  // Everything below `done_bytes` has been done, and nothing is in flight: after each 64 MiB written, and at the end.
+  // Everything below `done_bytes` has been done, and nothing is in flight: after 64 MiB
+  // and two seconds, again and again, and at the end.
   virtual Task<Result<void>> checkpoint(std::uint64_t done_bytes) = 0;
 };
 

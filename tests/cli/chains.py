@@ -163,7 +163,7 @@ def goes_on(seed):
     make_overlay(random.Random(seed))
     before = raw("ktop")
     start = allocated("ktop")
-    process = subprocess.Popen([BYRE, "stream", "-r", "100M", "ktop"])
+    process = subprocess.Popen([BYRE, "stream", "-r", "30M", "ktop"])
     while allocated_now("ktop") < start + 70 * MIB and process.poll() is None:
         time.sleep(0.02)
     process.kill()

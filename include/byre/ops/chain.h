@@ -1,6 +1,7 @@
 // Changing a backing chain (docs/format.md section 12): commit, stream and rebase. Each can be interrupted at any
 // moment, by its caller, a signal or a loss of power, and run again: the disk reads the same before, during and after,
-// and what has been copied is not copied again, but for about the last 64 MiB (commit: unless the overlay is kept).
+// and what has been copied is not copied again, but for about the last 64 MiB or two seconds (commit: unless the
+// overlay is kept).
 #pragma once
 
 #include <atomic>
