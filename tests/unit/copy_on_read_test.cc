@@ -34,7 +34,8 @@ class CopyOnRead : public testing::Test {
     disk_ = std::move(*disk);
   }
   void TearDown() override {
-    if (disk_) EXPECT_TRUE(loop_.run(disk_->close()).has_value());
+    if (!disk_) return;
+    EXPECT_TRUE(loop_.run(disk_->close()).has_value());
   }
   void read(std::uint64_t offset, std::uint64_t length) {
     std::vector<std::byte> content(length);
