@@ -82,7 +82,9 @@ TEST_F(DamagedSnapshots, AreRefusedWithNothingChangedOrAreSound) {
         EXPECT_EQ(errors(result.bytes), 0u);
         ++done;
       }
-      if (errors(opened) > 0) EXPECT_TRUE(result.error.has_value());
+      if (errors(opened) > 0) {
+        EXPECT_TRUE(result.error.has_value());
+      }
     }
   }
   EXPECT_GT(refused, 500u);
