@@ -25,6 +25,7 @@ struct Arguments {
 
 // A name without a format would have to be guessed by whoever opens the image later.
 Result<void> check_names(const Arguments& arguments) {
+  if (!arguments.backing && arguments.unsafe) return {};  // none, as with the reference
   if (!arguments.backing) {
     return fail(ErrorCode::invalid_argument, "the new backing file must be named: -b FILE, or -b \"\" for none");
   }
@@ -66,7 +67,7 @@ Task<Result<void>> rebase_file(const Arguments& arguments, ChainOptions options)
   BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(arguments.file, std::move(open)));
   Result<void> done;
   if (arguments.unsafe) {
-    done = co_await record_backing(*top, *arguments.backing, arguments.backing_format);
+    done = co_await record_backing(*top, arguments.backing.value_or(""), arguments.backing_format);
   } else {
     done = co_await rebase_opened(*top, arguments, std::move(options));
   }

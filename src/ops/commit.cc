@@ -52,7 +52,7 @@ class CommitRule final : public ops::LayerRule {
     const std::uint64_t end = done_bytes == top->size_bytes() ? done_bytes : done_bytes / cluster_size * cluster_size;
     const std::uint64_t begin = std::exchange(forgotten_bytes_, end);
     if (begin < end) BYRE_CO_CHECK(co_await top->forget(begin, end));
-    co_return Result<void>{};
+    co_return co_await top->flush();  // so that a run that is killed leaves in the tables what is left to do
   }
 
  private:

@@ -158,6 +158,25 @@ def kills(count, seed):
             run("qemu-img", "check", "-q", name) if name in words else None
 
 
+def commit_goes_on(seed):
+    """What a killed commit has moved into the backing file is no longer in the overlay."""
+    make_overlay(random.Random(seed))
+    before = raw("ktop")
+    run("qemu-io", "-f", "qcow2", "-c", "write -q -P 9 0 100M", "ktop")
+    before = bytes([9]) * (100 * MIB) + before[100 * MIB:]
+    start, held = allocated("ktop"), allocated_now("kmid")
+    process = subprocess.Popen([BYRE, "commit", "-q", "-r", "30M", "ktop"])
+    while allocated_now("kmid") < held + 20 * MIB and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(2.5)
+    process.kill()
+    process.wait()
+    wait_for_locks()
+    expect(allocated("ktop") <= start - 40 * MIB, "a killed commit has moved nothing for good")
+    run(BYRE, "commit", "-q", "ktop")
+    expect(raw("ktop") == before, "going on, commit changes what the disk reads")
+
+
 def goes_on(seed):
     """What a killed run has copied is there, and is not copied again."""
     make_overlay(random.Random(seed))
@@ -191,6 +210,7 @@ def main():
         deep_chain(arguments.seed + i)
     kills(arguments.kills, arguments.seed)
     goes_on(arguments.seed)
+    commit_goes_on(arguments.seed)
     print(f"{arguments.chains} chains, {2 * arguments.kills} kills, no difference")
     return 0
 
