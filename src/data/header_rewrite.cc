@@ -24,8 +24,11 @@ constexpr std::uint64_t name_offset_field = 8;  // 8 bytes, and 4 bytes of lengt
 using Content = std::vector<std::byte>;
 
 struct Plan {
-  Content old_cluster, new_cluster;
-  std::uint64_t new_end = 0;  // of what the new header needs
+  Content new_cluster;
+  bool same = false;          // nothing changes
+  bool one_sector = false;    // only the first sector does; else:
+  std::uint64_t name_at = 0;  // where the old name is copied to
+  Content alone;              // the old first sector, needing no other
 };
 
 Result<Content> encode(format::Header& header) {
@@ -33,18 +36,6 @@ Result<Content> encode(format::Header& header) {
   if (bytes || bytes.error().code() != ErrorCode::no_space || !header.feature_names) return bytes;
   header.feature_names.reset();
   return format::encode_header(header);
-}
-
-Task<Result<Plan>> make_plan(Storage& storage, const format::Header& now, format::Header next) {
-  Plan plan;
-  BYRE_CO_TRY(plan.new_cluster, encode(next));
-  plan.new_end = plan.new_cluster.size();
-  const std::uint64_t cluster_size = now.geometry().cluster_size_bytes();
-  plan.new_cluster.resize(cluster_size);
-  plan.old_cluster.resize(cluster_size);
-  const Bytes target(plan.old_cluster);
-  BYRE_CO_CHECK(co_await read_zero_filled(storage, 0, target));
-  co_return plan;
 }
 
 Task<Result<void>> write_synced(Storage& storage, std::uint64_t offset_bytes, ConstBytes bytes) {
@@ -70,35 +61,53 @@ Result<Content> bridge(format::Header now, std::uint64_t name_at) {
   return sector;
 }
 
+Task<Result<Plan>> make_plan(Storage& storage, const format::Header& now, format::Header next) {
+  Plan plan;
+  BYRE_CO_TRY(plan.new_cluster, encode(next));
+  const std::uint64_t new_end = plan.new_cluster.size();
+  const std::uint64_t cluster_size = now.geometry().cluster_size_bytes();
+  plan.new_cluster.resize(cluster_size);
+  Content old_cluster(cluster_size);
+  const Bytes target(old_cluster);
+  BYRE_CO_CHECK(co_await read_zero_filled(storage, 0, target));
+  const auto rest = [](const Content& cluster) { return ConstBytes(cluster).subspan(sector_bytes); };
+  plan.same = std::ranges::equal(old_cluster, plan.new_cluster);
+  plan.one_sector = std::ranges::equal(rest(old_cluster), rest(plan.new_cluster));
+  if (plan.one_sector) co_return plan;
+  const std::uint64_t old_end = now.backing_name_offset + now.backing_name.size();
+  plan.name_at = round_up(std::max({old_end, new_end, sector_bytes}), 8);
+  if (plan.name_at + now.backing_name.size() > cluster_size) {
+    co_return fail(ErrorCode::no_space,
+                   "the first cluster of {} bytes has no room for the old backing file's name beside the new header",
+                   cluster_size);
+  }
+  BYRE_CO_TRY(plan.alone, bridge(now, plan.name_at));
+  co_return plan;
+}
+
 }  // namespace
+
+Task<Result<void>> check_header_replacement(Storage& storage, const format::Header& now, format::Header next) {
+  BYRE_CO_TRY([[maybe_unused]] const Plan plan, co_await make_plan(storage, now, std::move(next)));
+  co_return Result<void>{};
+}
 
 Task<Result<void>> replace_header(Storage& storage, const format::Header& now, format::Header next) {
   BYRE_CO_TRY(const Plan plan, co_await make_plan(storage, now, std::move(next)));
-  const ConstBytes old_bytes(plan.old_cluster);
   const ConstBytes new_bytes(plan.new_cluster);
   const ConstBytes first = new_bytes.first(sector_bytes);
-  if (std::ranges::equal(old_bytes, new_bytes)) co_return Result<void>{};
-  if (std::ranges::equal(old_bytes.subspan(sector_bytes), new_bytes.subspan(sector_bytes))) {
-    co_return co_await write_synced(storage, 0, first);
-  }
+  if (plan.same) co_return Result<void>{};
+  if (plan.one_sector) co_return co_await write_synced(storage, 0, first);
   BYRE_PROBE("data: a header of several sectors is replaced");
   const ConstBytes name = std::as_bytes(std::span(now.backing_name));
-  const std::uint64_t old_end = now.backing_name_offset + name.size();
-  const std::uint64_t name_at = round_up(std::max({old_end, plan.new_end, sector_bytes}), 8);
-  if (name_at + name.size() > new_bytes.size()) {
-    co_return fail(ErrorCode::no_space,
-                   "the first cluster of {} bytes has no room for the old backing file's name beside the new header",
-                   new_bytes.size());
-  }
-  BYRE_CO_TRY(const Content alone, bridge(now, name_at));
-  const ConstBytes old_alone(alone);
-  const ConstBytes rest = new_bytes.subspan(sector_bytes, name_at - sector_bytes);
-  if (!name.empty()) BYRE_CO_CHECK(co_await write_synced(storage, name_at, name));
+  const ConstBytes old_alone(plan.alone);
+  const ConstBytes rest = new_bytes.subspan(sector_bytes, plan.name_at - sector_bytes);
+  if (!name.empty()) BYRE_CO_CHECK(co_await write_synced(storage, plan.name_at, name));
   BYRE_CO_CHECK(co_await write_synced(storage, 0, old_alone));
   BYRE_CO_CHECK(co_await write_synced(storage, sector_bytes, rest));
   BYRE_CO_CHECK(co_await write_synced(storage, 0, first));
-  const ConstBytes behind = new_bytes.subspan(name_at);  // zeros
-  co_return co_await write_bytes(storage, name_at, behind);
+  const ConstBytes behind = new_bytes.subspan(plan.name_at);  // zeros
+  co_return co_await write_bytes(storage, plan.name_at, behind);
 }
 
 }  // namespace byre

@@ -14,4 +14,7 @@ namespace byre {
 // invalid_argument (a field of `next`), I/O.
 Task<Result<void>> replace_header(Storage& storage, const format::Header& now, format::Header next);
 
+// Whether that is possible. Changes nothing.
+Task<Result<void>> check_header_replacement(Storage& storage, const format::Header& now, format::Header next);
+
 }  // namespace byre

@@ -6,11 +6,13 @@
 // then a new header. Version 2 to 3: snapshot entries get the extra data that version 3 wants, then a new header.
 
 #include <algorithm>
+#include <unordered_set>
 
 #include "base/endian.h"
 #include "base/probe.h"
 #include "base/text.h"
 #include "data/exclusive.h"
+#include "data/header_rewrite.h"
 #include "data/qcow2_disk.h"
 #include "data/range.h"
 #include "data/refcount_width.h"
@@ -18,6 +20,26 @@
 #include "data/zero_expansion.h"
 
 namespace byre {
+namespace {
+
+void make_version_3(format::Header& header) {
+  header.version = 3;
+  header.header_length = format::default_header_length_version_3;
+  header.feature_names = format::default_feature_names(3, header.cluster_bits);
+}
+
+void make_version_2(format::Header& header) {
+  header.version = 2;
+  header.header_length = format::header_length_version_2;
+  header.incompatible_features = header.compatible_features = header.autoclear_features = 0;
+  header.refcount_order = 4;
+  header.compression_type = format::CompressionType::deflate;
+  header.unknown_fields.clear();
+  header.feature_names.reset();
+  header.bitmaps.reset();
+}
+
+}  // namespace
 
 Task<Result<void>> Qcow2Disk::set_refcount_order(unsigned order) {
   BYRE_CO_CHECK(check_snapshots_possible());
@@ -25,6 +47,7 @@ Task<Result<void>> Qcow2Disk::set_refcount_order(unsigned order) {
   if (geometry_.version < 3) {
     co_return fail(ErrorCode::unsupported, "refcounts of {} bits need version 3 (compat=1.1)", 1u << order);
   }
+  BYRE_CO_CHECK(co_await check_sound());
   BYRE_CO_CHECK(co_await begin_exclusive());
   const std::uint64_t file_size = storage_->size_bytes();
   bool published = false;
@@ -63,13 +86,10 @@ Task<Result<void>> Qcow2Disk::do_set_refcount_order(unsigned order, bool& publis
 Task<Result<void>> Qcow2Disk::upgrade() {
   BYRE_CO_CHECK(check_snapshots_possible());
   if (geometry_.version >= 3) co_return Result<void>{};
+  BYRE_CO_CHECK(co_await check_sound());
   BYRE_CO_CHECK(co_await begin_exclusive());
   auto done = co_await rewrite_snapshot_table();
-  co_return co_await end_exclusive(co_await with_new_header(std::move(done), [](format::Header& header) {
-    header.version = 3;
-    header.header_length = format::default_header_length_version_3;
-    header.feature_names = format::default_feature_names(3, header.cluster_bits);
-  }));
+  co_return co_await end_exclusive(co_await with_new_header(std::move(done), make_version_3));
 }
 
 Task<Result<void>> Qcow2Disk::with_new_header(Result<void> before, std::function<void(format::Header&)> change) {
@@ -96,19 +116,15 @@ Task<Result<void>> Qcow2Disk::rewrite_snapshot_table() {
   co_return Result<void>{};
 }
 
-Result<void> Qcow2Disk::check_downgrade(const std::vector<format::Snapshot>& snapshots) const {
-  if (geometry_.refcount_bits() != 16) {
-    return fail(ErrorCode::unsupported,
-                "version 2 (compat=0.10) has refcounts of 16 bits, this image of {}: change the "
-                "width first",
-                geometry_.refcount_bits());
-  }
+Result<void> Qcow2Disk::check_downgrade(const std::vector<format::Snapshot>& snapshots,
+                                        std::uint64_t size_bytes) const {
   const std::uint64_t others = header_.incompatible_features & ~format::incompatible::dirty;
   if (others != 0) {
     return fail(ErrorCode::unsupported, "version 2 (compat=0.10) cannot have the incompatible features {:#x}", others);
   }
   for (const format::Snapshot& snapshot : snapshots) {
-    if (snapshot.disk_size_bytes.value_or(size_bytes_) == size_bytes_ && snapshot.vm_state_bytes >> 32 == 0) continue;
+    const bool same_size = snapshot.disk_size_bytes.value_or(size_bytes_) == size_bytes;
+    if (same_size && snapshot.vm_state_bytes >> 32 == 0) continue;
     return fail(
         ErrorCode::unsupported,
         "version 2 (compat=0.10) cannot have snapshot '{}': its disk has another size, or more than 4 GiB of VM "
@@ -118,53 +134,72 @@ Result<void> Qcow2Disk::check_downgrade(const std::vector<format::Snapshot>& sna
   return {};
 }
 
+Task<Result<void>> Qcow2Disk::check_amend(unsigned version, std::uint64_t size_bytes) {
+  BYRE_CO_CHECK(check_snapshots_possible());
+  const bool either_is_3 = version >= 3 || geometry_.version >= 3;  // the size changes while it is
+  if (size_bytes != size_bytes_) BYRE_CO_CHECK(check_resize(size_bytes, either_is_3 ? 3 : 2));
+  if ((version >= 3) == (geometry_.version >= 3)) co_return Result<void>{};
+  if (version < 3) {
+    BYRE_CO_TRY(const std::vector<format::Snapshot> found, co_await snapshots());
+    BYRE_CO_CHECK(check_downgrade(found, size_bytes));
+  }
+  BYRE_CO_TRY(const format::Header now, co_await read_header(*storage_, format::HeaderUse::write));
+  format::Header next = now;
+  (version < 3 ? make_version_2 : make_version_3)(next);
+  co_return co_await check_header_replacement(*storage_, now, std::move(next));
+}
+
 Task<Result<void>> Qcow2Disk::downgrade() {
   BYRE_CO_CHECK(check_snapshots_possible());
   if (geometry_.version < 3) co_return Result<void>{};
   BYRE_CO_TRY(const std::vector<format::Snapshot> found, co_await snapshots());
-  BYRE_CO_CHECK(check_downgrade(found));
+  BYRE_CO_CHECK(check_downgrade(found, size_bytes_));
+  if (geometry_.refcount_bits() != 16) {
+    co_return fail(ErrorCode::unsupported,
+                   "version 2 (compat=0.10) has refcounts of 16 bits, this image of {}: change the width first",
+                   geometry_.refcount_bits());
+  }
+  BYRE_CO_CHECK(co_await check_sound());
   BYRE_CO_CHECK(co_await begin_exclusive());
   auto done = co_await expand_zeroes(found);
-  co_return co_await end_exclusive(co_await with_new_header(std::move(done), [](format::Header& header) {
-    header.version = 2;
-    header.header_length = format::header_length_version_2;
-    header.incompatible_features = header.compatible_features = header.autoclear_features = 0;
-    header.compression_type = format::CompressionType::deflate;
-    header.unknown_fields.clear();
-    header.feature_names.reset();
-    header.bitmaps.reset();
-  }));
+  co_return co_await end_exclusive(co_await with_new_header(std::move(done), make_version_2));
 }
 
-// Tables that several L1 tables share have no zeros left when they are met again.
+// Tables that several L1 tables share have no zeros left when they are met again: each is looked at once.
 Task<Result<void>> Qcow2Disk::expand_zeroes(const std::vector<format::Snapshot>& snapshots) {
-  const bool backed = !header_.backing_name.empty();
-  std::vector<std::vector<std::uint64_t>> roots = {metadata_->l1()};
+  std::unordered_set<std::uint64_t> seen;
+  std::vector<std::uint64_t> l1 = metadata_->l1();
+  BYRE_CO_TRY(bool changed, co_await expand_zeroes_below(l1, seen));
   for (const format::Snapshot& snapshot : snapshots) {
     BYRE_CO_CHECK(check_usable(snapshot, header_, storage_->size_bytes()));
-    BYRE_CO_TRY(std::vector<std::uint64_t> l1, co_await read_table(*storage_, snapshot.l1_table, snapshot.l1_entries));
-    roots.push_back(std::move(l1));
-  }
-  bool changed = false;
-  for (const std::vector<std::uint64_t>& l1 : roots) {
-    TableWalk walk(*storage_, geometry_, l1);
-    for (;;) {
-      BYRE_CO_CHECK(co_await walk.next());
-      if (walk.tables().empty()) break;
-      BYRE_CO_TRY(const bool any, co_await expand_zeroes_of_batch(walk, backed));
-      changed = changed || any;
-    }
+    BYRE_CO_TRY(l1, co_await read_table(*storage_, snapshot.l1_table, snapshot.l1_entries));
+    BYRE_CO_TRY(const bool any, co_await expand_zeroes_below(l1, seen));
+    changed = changed || any;
   }
   if (changed) BYRE_CO_CHECK(co_await mark_copied());
   co_return Result<void>{};
 }
 
+// `l1` loses the entries of tables that were seen before.
+Task<Result<bool>> Qcow2Disk::expand_zeroes_below(std::vector<std::uint64_t>& l1,
+                                                  std::unordered_set<std::uint64_t>& seen) {
+  for (std::uint64_t& entry : l1) {
+    if (entry != 0 && !seen.insert(entry & format::entry_offset_mask).second) entry = 0;
+  }
+  TableWalk walk(*storage_, geometry_, l1);
+  for (bool changed = false;;) {
+    BYRE_CO_CHECK(co_await walk.next());
+    if (walk.tables().empty()) co_return changed;
+    BYRE_CO_TRY(const bool any, co_await expand_zeroes_of_batch(walk));
+    changed = changed || any;
+  }
+}
+
 // New clusters, counted once for each reference to their table, and zero; then the entries; then the counts of what
 // they referred to. Each durable before the next.
-Task<Result<bool>> Qcow2Disk::expand_zeroes_of_batch(TableWalk& walk, bool backed) {
-  BYRE_CO_CHECK(co_await reload());
+Task<Result<bool>> Qcow2Disk::expand_zeroes_of_batch(TableWalk& walk) {
   CountReader counts(*storage_, geometry_, metadata_->refcount_table());
-  ZeroExpansion expansion(geometry_, walk, backed);
+  ZeroExpansion expansion(geometry_, walk, !header_.backing_name.empty());
   BYRE_CO_CHECK(co_await expansion.find(counts));
   if (expansion.empty()) co_return false;
   Undo undo;
@@ -181,9 +216,12 @@ Task<Result<bool>> Qcow2Disk::expand_zeroes_of_batch(TableWalk& walk, bool backe
   const std::vector<ClusterRun> dropped = expansion.take_dropped();
   auto lowered = co_await sweep.apply(dropped, CountChange::lower, nullptr);
   if (lowered) lowered = co_await storage_->flush();
-  if (lowered) co_return true;
-  counts_doubtful_ = true;
-  co_return std::unexpected(std::move(lowered).error());
+  if (!lowered) {
+    counts_doubtful_ = true;
+    co_return std::unexpected(std::move(lowered).error());
+  }
+  BYRE_CO_CHECK(co_await reload());  // what is in memory is older than the counts
+  co_return true;
 }
 
 Task<Result<void>> Qcow2Disk::place_zero_clusters(ZeroExpansion& expansion, Undo& undo) {

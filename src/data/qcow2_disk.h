@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <unordered_set>
 #include <vector>
 
 #include "base/probe.h"
@@ -75,6 +76,8 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> set_refcount_order(unsigned order);
   Task<Result<void>> upgrade();    // to version 3
   Task<Result<void>> downgrade();  // to version 2
+  // Whether the disk can get this size and version, as far as the header and the snapshots tell. Changes nothing.
+  Task<Result<void>> check_amend(unsigned version, std::uint64_t size_bytes);
 
   const format::Header& header() const { return header_; }
   // Of the disk, or of the snapshot that is read; in host byte order.
@@ -132,7 +135,7 @@ class Qcow2Disk final : public Disk {
 
   // Resizing (qcow2_resize.cc).
   Task<Result<void>> change_size(std::uint64_t size_bytes, Preallocation preallocation);
-  Result<void> check_resize(std::uint64_t size_bytes, Preallocation preallocation) const;
+  Result<void> check_resize(std::uint64_t size_bytes, unsigned version) const;
   Task<Result<void>> grow(std::uint64_t size_bytes, Preallocation preallocation);
   Task<Result<void>> zero_added(std::uint64_t old_size);
   Task<Result<void>> preallocate(std::uint64_t old_size, Preallocation preallocation);
@@ -178,9 +181,10 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> do_set_refcount_order(unsigned order, bool& published);
   Task<Result<void>> with_new_header(Result<void> before, std::function<void(format::Header&)> change);
   Task<Result<void>> rewrite_snapshot_table();
-  Result<void> check_downgrade(const std::vector<format::Snapshot>& snapshots) const;
+  Result<void> check_downgrade(const std::vector<format::Snapshot>& snapshots, std::uint64_t size_bytes) const;
   Task<Result<void>> expand_zeroes(const std::vector<format::Snapshot>& snapshots);
-  Task<Result<bool>> expand_zeroes_of_batch(TableWalk& walk, bool backed);
+  Task<Result<bool>> expand_zeroes_below(std::vector<std::uint64_t>& l1, std::unordered_set<std::uint64_t>& seen);
+  Task<Result<bool>> expand_zeroes_of_batch(TableWalk& walk);
   Task<Result<void>> place_zero_clusters(ZeroExpansion& expansion, Undo& undo);
 
   // Write-back (qcow2_flush.cc).

@@ -18,7 +18,12 @@ namespace byre {
 using meta::Clear;
 
 Task<Result<void>> Qcow2Disk::resize(std::uint64_t size_bytes, Preallocation preallocation) {
-  BYRE_CO_CHECK(check_resize(size_bytes, preallocation));
+  BYRE_CO_CHECK(check_change(*this, 0, 0));
+  BYRE_CO_CHECK(check_running());
+  BYRE_CO_CHECK(check_resize(size_bytes, geometry_.version));
+  if (preallocation != Preallocation::off && size_bytes < size_bytes_) {
+    co_return fail(ErrorCode::invalid_argument, "preallocation is for growing, not for shrinking");
+  }
   if (size_bytes == size_bytes_) co_return Result<void>{};
   BYRE_CO_CHECK(co_await prepare_change());
   BYRE_CO_CHECK(co_await hold_dirty());
@@ -32,9 +37,8 @@ Task<Result<void>> Qcow2Disk::change_size(std::uint64_t size_bytes, Preallocatio
   co_return co_await shrink(size_bytes);
 }
 
-Result<void> Qcow2Disk::check_resize(std::uint64_t size_bytes, Preallocation preallocation) const {
-  BYRE_CHECK(check_change(*this, 0, 0));
-  BYRE_CHECK(check_running());
+// As an image of `version`.
+Result<void> Qcow2Disk::check_resize(std::uint64_t size_bytes, unsigned version) const {
   if (size_bytes % format::sector_bytes != 0) {
     return fail(ErrorCode::invalid_argument, "the new size {} is not a multiple of {}", size_bytes,
                 format::sector_bytes);
@@ -43,11 +47,10 @@ Result<void> Qcow2Disk::check_resize(std::uint64_t size_bytes, Preallocation pre
     return fail(ErrorCode::invalid_argument, "the new size {} is too large for clusters of {} bytes: at most {}",
                 size_bytes, geometry_.cluster_size_bytes(), format::max_l1_entries * geometry_.guest_bytes_per_l2());
   }
-  if (geometry_.version < 3 && header_.snapshot_count > 0) {
+  if (version < 3 && header_.snapshot_count > 0) {
     return fail(ErrorCode::unsupported, "a version 2 image with internal snapshots cannot be resized");
   }
-  if (preallocation == Preallocation::off || size_bytes >= size_bytes_) return {};
-  return fail(ErrorCode::invalid_argument, "preallocation is for growing, not for shrinking");
+  return {};
 }
 
 Task<Result<void>> Qcow2Disk::grow(std::uint64_t size_bytes, Preallocation preallocation) {

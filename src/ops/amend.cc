@@ -79,6 +79,10 @@ Task<Result<void>> amend_disk(Disk& disk, AmendOptions options) {
   auto* image = dynamic_cast<Qcow2Disk*>(&disk);
   if (!image) co_return fail(ErrorCode::unsupported, "{}: format {} has no options to amend", file, disk.format());
   Result<void> done = check(*image, options);
+  if (done) {
+    const unsigned version = options.version.value_or(image->header().version);
+    done = co_await image->check_amend(version, options.size_bytes.value_or(image->size_bytes()));
+  }
   if (done && image->header().version == 2 && options.lazy_refcounts == false) options.lazy_refcounts.reset();
   const std::vector<Step> steps = steps_for(options);
   for (std::size_t i = 0; i < steps.size() && done; ++i) {

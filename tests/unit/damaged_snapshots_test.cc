@@ -1,19 +1,22 @@
-// Snapshots of images that somebody damaged: where more than leaks is wrong they are refused with nothing changed, for
-// a count that is too low would have clusters given back that are in use. Where only leaks are, nothing is lost.
+// Snapshots of images that somebody damaged, and other versions and refcount widths of them: where more than leaks is
+// wrong they are refused with nothing changed, for a count that is too low would have clusters given back that are in
+// use. Where only leaks are, nothing is lost.
 
 #include <gtest/gtest.h>
 
 #include "byre/check/check.h"
+#include "byre/ops/amend.h"
 #include "byre/ops/snapshot.h"
 #include "byre/storage/memory.h"
 #include "byre/task/pollers.h"
+#include "data/qcow2_disk.h"
 #include "support/damaged_images.h"
 #include "support/hostile_images.h"
 
 namespace byre::test {
 namespace {
 
-enum class Kind { nothing, create, apply, remove };
+enum class Kind { nothing, create, apply, remove, width, version };
 
 class DamagedSnapshots : public testing::Test {
  protected:
@@ -24,10 +27,25 @@ class DamagedSnapshots : public testing::Test {
     std::optional<Error> error;
   };
 
+  // Something else than the image has.
+  static Task<Result<void>> amend(Disk& disk, Kind kind) {
+    const format::Header& header = dynamic_cast<const Qcow2Disk&>(disk).header();
+    AmendOptions options;
+    if (kind == Kind::width) {
+      options.refcount_bits = header.refcount_order == 6 ? 32 : 64;
+      options.version = 3;
+    } else {
+      options.version = header.version == 3 ? 2 : 3;
+      if (options.version == 2U) options.refcount_bits = 16;
+    }
+    co_return co_await amend_disk(disk, std::move(options));
+  }
+
   static Task<Result<void>> work(Disk& disk, Kind kind) {
     if (kind == Kind::nothing) co_return Result<void>{};
     if (kind == Kind::apply) co_return co_await apply_snapshot(disk, "1");
     if (kind == Kind::remove) co_return co_await delete_snapshot(disk, "1", SnapshotKey::id);
+    if (kind == Kind::width || kind == Kind::version) co_return co_await amend(disk, kind);
     NewSnapshot snapshot;
     snapshot.name = "new";
     BYRE_CO_TRY([[maybe_unused]] const std::string id, co_await create_snapshot(disk, snapshot));
@@ -70,8 +88,8 @@ TEST_F(DamagedSnapshots, AreRefusedWithNothingChangedOrAreSound) {
   unsigned done = 0;
   for (const DamagedImage& image : damaged_images()) {
     const std::vector<std::byte> opened = run(image.bytes, Kind::nothing).bytes;
-    for (const Kind kind : {Kind::create, Kind::apply, Kind::remove}) {
-      if (kind != Kind::create && !image.snapshot) continue;
+    for (const Kind kind : {Kind::create, Kind::apply, Kind::remove, Kind::width, Kind::version}) {
+      if ((kind == Kind::apply || kind == Kind::remove) && !image.snapshot) continue;
       SCOPED_TRACE(image.name + ", operation " + std::to_string(static_cast<int>(kind)));
       const Outcome result = run(image.bytes, kind);
       if (result.error) {
@@ -96,7 +114,7 @@ TEST_F(DamagedSnapshots, SurviveImagesMadeToHarm) {
     if (image.file_size_bytes > 0) continue;
     SCOPED_TRACE(image.file_name());
     const std::vector<std::byte> opened = run(image.bytes, Kind::nothing).bytes;
-    for (const Kind kind : {Kind::create, Kind::apply, Kind::remove}) {
+    for (const Kind kind : {Kind::create, Kind::apply, Kind::remove, Kind::width, Kind::version}) {
       const Outcome result = run(image.bytes, kind);
       if (result.error) {
         EXPECT_TRUE(result.bytes == opened) << result.error->message();
