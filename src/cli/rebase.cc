@@ -1,11 +1,9 @@
 // byre rebase: gives an image another backing file (docs/format.md C-25).
+#include "base/text.h"
 #include "byre/ops/chain.h"
+#include "cli/chain_flags.h"
 #include "cli/commands.h"
-#include "cli/flags.h"
-#include "cli/interrupt.h"
-#include "cli/loop.h"
 #include "cli/output.h"
-#include "cli/progress.h"
 #include "data/reference.h"
 
 namespace byre::cli {
@@ -13,14 +11,11 @@ namespace byre::cli {
 namespace {
 
 struct Arguments {
-  std::string file;
+  ChainFlags chain;
   std::optional<std::string> backing;
   std::optional<std::string> backing_format;
   CacheMode source_cache = CacheMode::writeback;
   bool unsafe = false;
-  bool quiet = false;
-  bool progress = false;
-  OpenFlags open;
 };
 
 // A name without a format would have to be guessed by whoever opens the image later.
@@ -37,8 +32,8 @@ Result<void> check_names(const Arguments& arguments) {
 
 Task<Result<std::unique_ptr<Disk>>> open_new_backing(const Arguments& arguments) {
   if (arguments.backing->empty()) co_return std::unique_ptr<Disk>();
-  BYRE_CO_TRY(const std::string path, resolve_reference(arguments.file, *arguments.backing));
-  OpenOptions options = open_options(arguments.open, arguments.quiet);
+  BYRE_CO_TRY(const std::string path, resolve_reference(arguments.chain.file, *arguments.backing));
+  OpenOptions options = open_options(arguments.chain.open, arguments.chain.quiet);
   options.format = arguments.backing_format;
   options.backing.format.reset();
   options.cache = arguments.source_cache;
@@ -61,10 +56,9 @@ Task<Result<void>> rebase_opened(Disk& top, const Arguments& arguments, ChainOpt
 }
 
 Task<Result<void>> rebase_file(const Arguments& arguments, ChainOptions options) {
-  OpenOptions open = open_options(arguments.open, arguments.quiet);
-  open.writable = true;
+  OpenOptions open = arguments.chain.open_options_for_writing();
   if (arguments.unsafe) open.backing.follow = false;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(arguments.file, std::move(open)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(arguments.chain.file, std::move(open)));
   Result<void> done;
   if (arguments.unsafe) {
     done = co_await record_backing(*top, arguments.backing.value_or(""), arguments.backing_format);
@@ -77,15 +71,8 @@ Task<Result<void>> rebase_file(const Arguments& arguments, ChainOptions options)
 
 int run(const Arguments& arguments) {
   if (auto named = check_names(arguments); !named) return report(named);
-  catch_interrupts();
-  Progress progress(arguments.progress, arguments.quiet, "rebasing");
-  ChainOptions options;
-  options.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
-  options.cancel = &interrupted();
-  const auto done = run_on_loop(rebase_file(arguments, std::move(options)));
-  if (!done) return report(done);
-  progress.finish();
-  return exit_success;
+  return run_chain_work(arguments.chain, "rebasing", {}, "",
+                        [&arguments](ChainOptions all) { return rebase_file(arguments, std::move(all)); });
 }
 
 }  // namespace
@@ -98,16 +85,12 @@ void register_rebase(Cli& cli) {
                                               "The disk reads the same afterwards: what differs below is copied first, "
                                               "unless -u says that nothing does.\n"},
                                              run);
-  app.add_option("file", arguments.file, "the image")->required();
+  add_chain_flags(app, arguments.chain, "the image");
   app.add_option("-b,--backing", arguments.backing, "the new backing file, as the image will name it; \"\" for none")
       ->type_name("FILE");
   app.add_option("-F,--new-backing-format", arguments.backing_format, "its format: qcow2 or raw")->type_name("FMT");
   app.add_flag("-u,--unsafe", arguments.unsafe, "only record the name: the content is the same (renamed files)");
-  add_cache_mode(app, "-t,--cache", arguments.open.cache, "how the image is written");
   add_cache_mode(app, "-T,--source-cache", arguments.source_cache, "how the new backing file is read");
-  add_quiet(app, arguments.quiet);
-  add_progress(app, arguments.progress);
-  add_open_flags(app, arguments.open);
 }
 
 }  // namespace byre::cli

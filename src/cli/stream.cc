@@ -1,23 +1,17 @@
 // byre stream: copies into an image what it needs from layers below it, so that they can go.
+#include "base/text.h"
 #include "byre/ops/chain.h"
+#include "cli/chain_flags.h"
 #include "cli/commands.h"
-#include "cli/flags.h"
-#include "cli/interrupt.h"
-#include "cli/loop.h"
-#include "cli/output.h"
-#include "cli/progress.h"
 
 namespace byre::cli {
 
 namespace {
 
 struct Arguments {
-  std::string file;
+  ChainFlags chain;
   std::optional<std::string> base;
   std::optional<std::uint64_t> rate;
-  bool quiet = false;
-  bool progress = false;
-  OpenFlags open;
 };
 
 Task<Result<void>> stream(Disk& top, const Arguments& arguments, ChainOptions options) {
@@ -35,26 +29,19 @@ Task<Result<void>> stream(Disk& top, const Arguments& arguments, ChainOptions op
 }
 
 Task<Result<void>> stream_file(const Arguments& arguments, ChainOptions options) {
-  OpenOptions open = open_options(arguments.open, arguments.quiet);
-  open.writable = true;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(arguments.file, std::move(open)));
+  OpenOptions open = arguments.chain.open_options_for_writing();
+  BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(arguments.chain.file, std::move(open)));
   auto done = co_await stream(*top, arguments, std::move(options));
   auto closed = co_await top->close();
-  if (!done) co_return std::unexpected(std::move(done).error().with_context(escape_untrusted(arguments.file)));
+  if (!done) co_return std::unexpected(std::move(done).error().with_context(escape_untrusted(arguments.chain.file)));
   co_return closed;
 }
 
 int run(const Arguments& arguments) {
-  catch_interrupts();
-  Progress progress(arguments.progress, arguments.quiet, "streaming");
   ChainOptions options;
   options.bytes_per_second = arguments.rate.value_or(0);
-  options.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
-  options.cancel = &interrupted();
-  const auto done = run_on_loop(stream_file(arguments, std::move(options)));
-  if (!done) return report(done);
-  progress.finish();
-  return exit_success;
+  return run_chain_work(arguments.chain, "streaming", std::move(options), "",
+                        [&arguments](ChainOptions all) { return stream_file(arguments, std::move(all)); });
 }
 
 }  // namespace
@@ -67,14 +54,10 @@ void register_stream(Cli& cli) {
                           "In place; what reads as zeros stays unstored. May be interrupted and run "
                           "again.\n"},
                          run);
-  app.add_option("file", arguments.file, "the image to stream into")->required();
+  add_chain_flags(app, arguments.chain, "the image to stream into");
   app.add_option("-b,--base", arguments.base, "the layer that stays its backing file (default: none)")
       ->type_name("FILE");
   add_size(app, "-r,--rate-limit", arguments.rate, "copy at most so many bytes a second");
-  add_cache_mode(app, "-t,--cache", arguments.open.cache, "how the image is written");
-  add_quiet(app, arguments.quiet);
-  add_progress(app, arguments.progress);
-  add_open_flags(app, arguments.open);
 }
 
 }  // namespace byre::cli

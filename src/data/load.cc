@@ -8,6 +8,7 @@
 #include "base/endian.h"
 #include "base/text.h"
 #include "data/bitmaps.h"
+#include "format/limits.h"
 
 namespace byre {
 
@@ -39,10 +40,15 @@ Task<Result<format::Header>> read_header(Storage& storage, format::HeaderUse use
   co_return format::decode_header(start.bytes(), file_size, use);
 }
 
+// The table's length stands nowhere: read more until the decoder is satisfied, or the file or the limit ends.
 Task<Result<std::vector<format::Snapshot>>> read_snapshots(Storage& storage, const format::Header& header) {
   if (header.snapshot_count == 0) co_return std::vector<format::Snapshot>();
-  const std::uint64_t available = storage.size_bytes() - header.snapshot_table.bytes;
-  std::uint64_t length = std::min<std::uint64_t>(available, header.snapshot_count * format::snapshot_entry_min_bytes);
+  const std::uint64_t start = header.snapshot_table.bytes;
+  if (start >= storage.size_bytes()) {
+    co_return fail(ErrorCode::corrupt, "the snapshot table at {:#x} lies behind the end of the file", start);
+  }
+  const std::uint64_t available = std::min(storage.size_bytes() - start, format::max_snapshot_table_bytes);
+  std::uint64_t length = std::min(available, header.snapshot_count * format::snapshot_entry_min_bytes);
   for (;;) {
     BYRE_CO_TRY(const Buffer table, co_await read_whole(storage, header.snapshot_table, length));
     BYRE_CO_TRY(const std::uint64_t needed, format::snapshot_table_bytes_needed(table.bytes(), header.snapshot_count));

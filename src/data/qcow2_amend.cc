@@ -42,23 +42,27 @@ void make_version_2(format::Header& header) {
 }  // namespace
 
 Task<Result<void>> Qcow2Disk::set_refcount_order(unsigned order) {
-  BYRE_CO_CHECK(check_snapshots_possible());
   if (order == geometry_.refcount_order) co_return Result<void>{};
   if (geometry_.version < 3) {
     co_return fail(ErrorCode::unsupported, "refcounts of {} bits need version 3 (compat=1.1)", 1u << order);
   }
   BYRE_CO_CHECK(co_await check_sound());
-  BYRE_CO_CHECK(co_await begin_exclusive());
-  const std::uint64_t file_size = storage_->size_bytes();
-  bool published = false;
-  auto done = co_await do_set_refcount_order(order, published);
-  if (!done && published) counts_doubtful_ = true;
-  if (!done && !published) [[maybe_unused]]
-    const auto cut = co_await storage_->resize(file_size);
-  co_return co_await end_exclusive(std::move(done));
+  Task<Result<void>> work = do_set_refcount_order(order);
+  co_return co_await exclusively(std::move(work));
 }
 
-Task<Result<void>> Qcow2Disk::do_set_refcount_order(unsigned order, bool& published) {
+Task<Result<void>> Qcow2Disk::do_set_refcount_order(unsigned order) {
+  const std::uint64_t file_size = storage_->size_bytes();
+  bool published = false;
+  auto done = co_await replace_refcounts(order, published);
+  if (!done && published) counts_doubtful_ = true;
+  if (!done && !published) {
+    [[maybe_unused]] const auto cut = co_await storage_->resize(file_size);
+  }
+  co_return done;
+}
+
+Task<Result<void>> Qcow2Disk::replace_refcounts(unsigned order, bool& published) {
   const std::vector<std::uint64_t> table = metadata_->refcount_table();
   BYRE_CO_TRY(const NewRefcounts made,
               co_await write_refcounts(*storage_, geometry_, header_.refcount_table, table, order));
@@ -84,18 +88,16 @@ Task<Result<void>> Qcow2Disk::do_set_refcount_order(unsigned order, bool& publis
 }
 
 Task<Result<void>> Qcow2Disk::upgrade() {
-  BYRE_CO_CHECK(check_snapshots_possible());
   if (geometry_.version >= 3) co_return Result<void>{};
   BYRE_CO_CHECK(co_await check_sound());
-  BYRE_CO_CHECK(co_await begin_exclusive());
-  auto done = co_await rewrite_snapshot_table();
-  co_return co_await end_exclusive(co_await with_new_header(std::move(done), make_version_3));
+  Task<Result<void>> work = do_upgrade();
+  co_return co_await exclusively(std::move(work));
 }
 
-Task<Result<void>> Qcow2Disk::with_new_header(Result<void> before, std::function<void(format::Header&)> change) {
-  if (!before) co_return before;
+Task<Result<void>> Qcow2Disk::do_upgrade() {
+  BYRE_CO_CHECK(co_await rewrite_snapshot_table());
   BYRE_CO_CHECK(co_await reload());
-  co_return co_await change_header(std::move(change));
+  co_return co_await change_header(make_version_3);
 }
 
 // Entries are written with all extra data that is known; only those of old writers have less.
@@ -103,14 +105,7 @@ Task<Result<void>> Qcow2Disk::rewrite_snapshot_table() {
   BYRE_CO_TRY(SnapshotTables tables, co_await snapshot_tables());
   const auto is_short = [](const format::Snapshot& snapshot) { return snapshot.extra_data_bytes < 16; };
   if (std::ranges::none_of(tables.before, is_short)) co_return Result<void>{};
-  Undo undo;
-  auto done = co_await allocate_snapshot_table(tables, undo);
-  if (done) done = co_await settle();
-  if (done) done = co_await switch_snapshot_table(tables, undo);
-  if (!done) {
-    co_await take_back(undo);
-    co_return done;
-  }
+  BYRE_CO_CHECK(co_await replace_snapshot_table(tables));
   TreeCounts old(*storage_, geometry_, tree({}, tables.old_clusters(geometry_, header_)));
   [[maybe_unused]] const auto lowered = co_await lower_counts(old);
   co_return Result<void>{};
@@ -135,7 +130,7 @@ Result<void> Qcow2Disk::check_downgrade(const std::vector<format::Snapshot>& sna
 }
 
 Task<Result<void>> Qcow2Disk::check_amend(unsigned version, std::uint64_t size_bytes) {
-  BYRE_CO_CHECK(check_snapshots_possible());
+  BYRE_CO_CHECK(check_changeable());
   const bool either_is_3 = version >= 3 || geometry_.version >= 3;  // the size changes while it is
   if (size_bytes != size_bytes_) BYRE_CO_CHECK(check_resize(size_bytes, either_is_3 ? 3 : 2));
   if ((version >= 3) == (geometry_.version >= 3)) co_return Result<void>{};
@@ -150,19 +145,23 @@ Task<Result<void>> Qcow2Disk::check_amend(unsigned version, std::uint64_t size_b
 }
 
 Task<Result<void>> Qcow2Disk::downgrade() {
-  BYRE_CO_CHECK(check_snapshots_possible());
   if (geometry_.version < 3) co_return Result<void>{};
-  BYRE_CO_TRY(const std::vector<format::Snapshot> found, co_await snapshots());
-  BYRE_CO_CHECK(check_downgrade(found, size_bytes_));
   if (geometry_.refcount_bits() != 16) {
     co_return fail(ErrorCode::unsupported,
                    "version 2 (compat=0.10) has refcounts of 16 bits, this image of {}: change the width first",
                    geometry_.refcount_bits());
   }
   BYRE_CO_CHECK(co_await check_sound());
-  BYRE_CO_CHECK(co_await begin_exclusive());
-  auto done = co_await expand_zeroes(found);
-  co_return co_await end_exclusive(co_await with_new_header(std::move(done), make_version_2));
+  Task<Result<void>> work = do_downgrade();
+  co_return co_await exclusively(std::move(work));
+}
+
+Task<Result<void>> Qcow2Disk::do_downgrade() {
+  BYRE_CO_TRY(const std::vector<format::Snapshot> found, co_await snapshots());
+  BYRE_CO_CHECK(check_downgrade(found, size_bytes_));
+  BYRE_CO_CHECK(co_await expand_zeroes(found));
+  BYRE_CO_CHECK(co_await reload());
+  co_return co_await change_header(make_version_2);
 }
 
 // Tables that several L1 tables share have no zeros left when they are met again: each is looked at once.

@@ -149,8 +149,9 @@ class Qcow2Disk final : public Disk {
   // Operations that change the file past the cache (qcow2_exclusive.cc).
   struct Undo;
   Task<Result<void>> check_sound();
+  Result<void> check_changeable() const;
   Task<Result<void>> begin_exclusive();
-  Task<Result<void>> end_exclusive(Result<void> done);
+  Task<Result<void>> exclusively(Task<Result<void>> work);
   Task<Result<void>> reload();
   Task<Result<HostOffset>> allocate_region(std::uint64_t length_bytes, Undo& undo);
   Task<Result<void>> raise_counts(TreeCounts& counts, Undo& undo);
@@ -165,11 +166,11 @@ class Qcow2Disk final : public Disk {
 
   // Snapshots (qcow2_snapshots.cc, qcow2_snapshot_apply.cc).
   struct SnapshotTables;
-  Result<void> check_snapshots_possible() const;
   Task<Result<SnapshotTables>> snapshot_tables();
   Task<Result<void>> allocate_snapshot_table(SnapshotTables& tables, Undo& undo);
   Task<Result<void>> switch_snapshot_table(const SnapshotTables& tables, Undo& undo);
-  Task<Result<std::string>> do_create(format::Snapshot snapshot);
+  Task<Result<void>> replace_snapshot_table(SnapshotTables& tables);
+  Task<Result<void>> do_create(format::Snapshot snapshot, std::string& id);
   Task<Result<void>> create_in_steps(SnapshotTables& tables, TreeCounts& counts, Undo& undo);
   Task<Result<void>> do_delete(std::size_t index);
   Task<Result<void>> do_apply(std::size_t index);
@@ -178,8 +179,10 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> drop_vm_state();
 
   // Amending (qcow2_amend.cc).
-  Task<Result<void>> do_set_refcount_order(unsigned order, bool& published);
-  Task<Result<void>> with_new_header(Result<void> before, std::function<void(format::Header&)> change);
+  Task<Result<void>> do_set_refcount_order(unsigned order);
+  Task<Result<void>> replace_refcounts(unsigned order, bool& published);
+  Task<Result<void>> do_upgrade();
+  Task<Result<void>> do_downgrade();
   Task<Result<void>> rewrite_snapshot_table();
   Result<void> check_downgrade(const std::vector<format::Snapshot>& snapshots, std::uint64_t size_bytes) const;
   Task<Result<void>> expand_zeroes(const std::vector<format::Snapshot>& snapshots);

@@ -21,6 +21,7 @@ namespace byre {
 // to. So every count is held against all references first. COPIED flags that are missing, as a crash may leave them in
 // version 2, are no reason to refuse. Nothing is written that was not waiting to be written.
 Task<Result<void>> Qcow2Disk::check_sound() {
+  BYRE_CO_CHECK(check_changeable());
   BYRE_CO_CHECK(co_await settle());
   std::string first;
   std::uint64_t errors = 0;
@@ -33,6 +34,11 @@ Task<Result<void>> Qcow2Disk::check_sound() {
   if (errors == 0) co_return Result<void>{};
   BYRE_PROBE("data: an exclusive operation is refused on a damaged image");
   co_return fail(ErrorCode::corrupt, "the image has {} errors ({}): run `byre check -r all` first", errors, first);
+}
+
+Result<void> Qcow2Disk::check_changeable() const {
+  BYRE_CHECK(check_change(*this, 0, 0));
+  return check_running();
 }
 
 Task<Result<void>> Qcow2Disk::begin_exclusive() {
@@ -55,7 +61,10 @@ Task<Result<void>> Qcow2Disk::begin_exclusive() {
   co_return std::unexpected(std::move(header).error());
 }
 
-Task<Result<void>> Qcow2Disk::end_exclusive(Result<void> done) {
+// `work` has not begun yet: a task starts when it is awaited.
+Task<Result<void>> Qcow2Disk::exclusively(Task<Result<void>> work) {
+  BYRE_CO_CHECK(co_await begin_exclusive());
+  auto done = co_await std::move(work);
   auto loaded = co_await reload();
   if (!loaded) {
     // The mapping in memory may be another one than that of the file.
@@ -82,8 +91,7 @@ Task<Result<void>> Qcow2Disk::reload() {
 }
 
 Task<Result<void>> Qcow2Disk::change_header(std::function<void(format::Header&)> change) {
-  BYRE_CO_CHECK(check_change(*this, 0, 0));
-  BYRE_CO_CHECK(check_running());
+  BYRE_CO_CHECK(check_changeable());
   BYRE_CO_CHECK(co_await prepare_change());
   BYRE_CO_CHECK(co_await settle());
   const RangeLock::Guard guard = co_await range_lock_.lock(header_lock, header_lock + 1);

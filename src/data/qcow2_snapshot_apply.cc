@@ -13,19 +13,18 @@
 namespace byre {
 
 Task<Result<void>> Qcow2Disk::apply_snapshot(std::size_t index) {
-  BYRE_CO_CHECK(check_snapshots_possible());
   BYRE_CO_CHECK(co_await check_sound());
-  BYRE_CO_CHECK(co_await begin_exclusive());
-  auto done = co_await do_apply(index);
-  co_return co_await end_exclusive(std::move(done));
+  Task<Result<void>> work = do_apply(index);
+  co_return co_await exclusively(std::move(work));
 }
 
 Task<Result<void>> Qcow2Disk::do_apply(std::size_t index) {
   BYRE_CO_TRY(const SnapshotTables tables, co_await snapshot_tables());
   const format::Snapshot& snapshot = tables.before.at(index);
   BYRE_CO_CHECK(check_usable(snapshot, header_, storage_->size_bytes()));
-  BYRE_CO_TRY(std::vector<std::uint64_t> l1, co_await read_table(*storage_, snapshot.l1_table, snapshot.l1_entries));
-  for (std::uint64_t& entry : l1) entry &= ~format::entry_copied_flag;
+  BYRE_CO_TRY(std::vector<std::uint64_t> stored,
+              co_await read_table(*storage_, snapshot.l1_table, snapshot.l1_entries));
+  std::vector<std::uint64_t> l1 = without_copied(std::move(stored));
   TreeCounts now(*storage_, geometry_, tree(l1));
   BYRE_CO_CHECK(co_await now.check(CountChange::raise));
   std::vector<ClusterRun> old_l1 = clusters_of(metadata_->l1_offset(), metadata_->l1_entries() * 8);

@@ -32,20 +32,10 @@ std::string next_id(const std::vector<format::Snapshot>& snapshots) {
   return std::to_string(highest + 1);
 }
 
-std::vector<std::uint64_t> without_copied(std::vector<std::uint64_t> l1) {
-  for (std::uint64_t& entry : l1) entry &= ~format::entry_copied_flag;
-  return l1;
-}
-
 }  // namespace
 
 Task<Result<std::vector<format::Snapshot>>> Qcow2Disk::snapshots() {
   co_return co_await read_snapshots(*storage_, header_);
-}
-
-Result<void> Qcow2Disk::check_snapshots_possible() const {
-  BYRE_CHECK(check_change(*this, 0, 0));
-  return check_running();
 }
 
 Task<Result<Qcow2Disk::SnapshotTables>> Qcow2Disk::snapshot_tables() {
@@ -78,19 +68,24 @@ Task<Result<void>> Qcow2Disk::switch_snapshot_table(const SnapshotTables& tables
   co_return co_await storage_->flush();
 }
 
+Task<Result<void>> Qcow2Disk::replace_snapshot_table(SnapshotTables& tables) {
+  Undo undo;
+  auto done = co_await allocate_snapshot_table(tables, undo);
+  if (done) done = co_await settle();
+  if (done) done = co_await switch_snapshot_table(tables, undo);
+  if (!done) co_await take_back(undo);
+  co_return done;
+}
+
 Task<Result<std::string>> Qcow2Disk::create_snapshot(format::Snapshot snapshot) {
-  BYRE_CO_CHECK(check_snapshots_possible());
+  std::string id;
   BYRE_CO_CHECK(co_await check_sound());
-  BYRE_CO_CHECK(co_await begin_exclusive());
-  auto id = co_await do_create(std::move(snapshot));
-  Result<void> done;
-  if (!id) done = std::unexpected(id.error());
-  done = co_await end_exclusive(std::move(done));
-  if (!done) co_return std::unexpected(std::move(done).error());
+  Task<Result<void>> work = do_create(std::move(snapshot), id);
+  BYRE_CO_CHECK(co_await exclusively(std::move(work)));
   co_return id;
 }
 
-Task<Result<std::string>> Qcow2Disk::do_create(format::Snapshot snapshot) {
+Task<Result<void>> Qcow2Disk::do_create(format::Snapshot snapshot, std::string& id) {
   BYRE_CO_TRY(SnapshotTables tables, co_await snapshot_tables());
   if (tables.before.size() >= format::max_snapshots) {
     co_return fail(ErrorCode::unsupported, "the image has {} snapshots already, the most that the format allows",
@@ -100,7 +95,7 @@ Task<Result<std::string>> Qcow2Disk::do_create(format::Snapshot snapshot) {
   snapshot.disk_size_bytes = size_bytes_;
   snapshot.l1_entries = static_cast<std::uint32_t>(metadata_->l1_entries());
   snapshot.extra_data_bytes = 24;
-  const std::string id = snapshot.id;
+  id = snapshot.id;
   tables.after.push_back(std::move(snapshot));
   TreeCounts counts(*storage_, geometry_, tree(metadata_->l1()));
   BYRE_CO_CHECK(co_await counts.check(CountChange::raise));
@@ -108,11 +103,11 @@ Task<Result<std::string>> Qcow2Disk::do_create(format::Snapshot snapshot) {
   auto done = co_await create_in_steps(tables, counts, undo);
   if (!done) {
     co_await take_back(undo);
-    co_return std::unexpected(std::move(done).error());
+    co_return done;
   }
   const auto dropped = co_await drop_vm_state();
   if (!dropped) counts_doubtful_ = true;
-  co_return id;
+  co_return done;
 }
 
 // Only the snapshot needs it (section 14.2).
@@ -144,11 +139,9 @@ Task<Result<void>> Qcow2Disk::create_in_steps(SnapshotTables& tables, TreeCounts
 }
 
 Task<Result<void>> Qcow2Disk::delete_snapshot(std::size_t index) {
-  BYRE_CO_CHECK(check_snapshots_possible());
   BYRE_CO_CHECK(co_await check_sound());
-  BYRE_CO_CHECK(co_await begin_exclusive());
-  auto done = co_await do_delete(index);
-  co_return co_await end_exclusive(std::move(done));
+  Task<Result<void>> work = do_delete(index);
+  co_return co_await exclusively(std::move(work));
 }
 
 Task<Result<void>> Qcow2Disk::do_delete(std::size_t index) {
@@ -160,21 +153,13 @@ Task<Result<void>> Qcow2Disk::do_delete(std::size_t index) {
   std::vector<ClusterRun> others = tables.old_clusters(geometry_, header_);
   for (const ClusterRun& run : clusters_of(snapshot.l1_table, l1.size() * 8)) others.push_back(run);
   TreeCounts counts(*storage_, geometry_, tree(std::move(l1), std::move(others)));
-  Undo undo;
-  auto done = co_await allocate_snapshot_table(tables, undo);
-  if (done) done = co_await settle();
-  if (done) done = co_await switch_snapshot_table(tables, undo);
-  if (!done) {
-    co_await take_back(undo);
-    co_return done;
-  }
+  BYRE_CO_CHECK(co_await replace_snapshot_table(tables));
   BYRE_PROBE("data: a snapshot is deleted");
   const auto lowered = co_await lower_counts(counts);
-  if (lowered) {
-    const auto marked = co_await mark_copied();
-    if (!marked) counts_doubtful_ = true;
-  }
-  co_return done;
+  if (!lowered) co_return Result<void>{};
+  const auto marked = co_await mark_copied();
+  if (!marked) counts_doubtful_ = true;
+  co_return Result<void>{};
 }
 
 }  // namespace byre

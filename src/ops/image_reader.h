@@ -11,17 +11,11 @@
 #include "format/bitmap_directory.h"
 #include "format/header.h"
 #include "format/luks_header.h"
-#include "format/snapshot_table.h"
 
 namespace byre::ops {
 
 // True if the storage starts like a qcow2 image.
 Task<Result<bool>> has_qcow2_magic(Storage& storage);
-
-Task<Result<format::Header>> read_header(Storage& storage, format::HeaderUse use);
-
-// No snapshots: empty.
-Task<Result<std::vector<format::Snapshot>>> read_snapshot_table(Storage& storage, const format::Header& header);
 
 // No valid bitmaps: empty.
 Task<Result<std::vector<format::BitmapEntry>>> read_bitmap_directory(Storage& storage, const format::Header& header);

@@ -8,26 +8,18 @@
 #include "base/math.h"
 #include "base/text.h"
 #include "byre/storage/file.h"
+#include "data/load.h"
 #include "data/reference.h"
 #include "format/limits.h"
 #include "ops/cluster_use.h"
 #include "ops/image_reader.h"
+#include "ops/snapshot_info.h"
 
 namespace byre {
 
 namespace {
 
 constexpr std::size_t whole_name = 4096;  // the caller's own file names are not cut
-
-std::vector<SnapshotInfo> describe_snapshots(const std::vector<format::Snapshot>& snapshots) {
-  std::vector<SnapshotInfo> infos;
-  infos.reserve(snapshots.size());
-  for (const format::Snapshot& snapshot : snapshots) {
-    infos.push_back({snapshot.id, snapshot.name, snapshot.vm_state_bytes, snapshot.date_seconds,
-                     snapshot.date_nanoseconds, snapshot.vm_clock_nanoseconds, snapshot.instruction_count});
-  }
-  return infos;
-}
 
 std::vector<BitmapInfo> describe_bitmaps(const std::vector<format::BitmapEntry>& bitmaps) {
   std::vector<BitmapInfo> infos;
@@ -117,12 +109,12 @@ void describe_backing(const format::Header& header, ImageInfo& info) {
 }
 
 Task<Result<void>> inspect_qcow2(Storage& storage, bool count_clusters, ImageInfo& info) {
-  BYRE_CO_TRY(const format::Header header, co_await ops::read_header(storage, format::HeaderUse::inspect));
+  BYRE_CO_TRY(const format::Header header, co_await read_header(storage, format::HeaderUse::inspect));
   info.virtual_size_bytes = header.virtual_size_bytes;
   describe_backing(header, info);
   Qcow2Info& qcow2 = info.qcow2.emplace(describe_header(header));
-  BYRE_CO_TRY(const auto snapshots, co_await ops::read_snapshot_table(storage, header));
-  qcow2.snapshots = describe_snapshots(snapshots);
+  BYRE_CO_TRY(const auto snapshots, co_await read_snapshots(storage, header));
+  qcow2.snapshots = ops::describe_snapshots(snapshots);
   BYRE_CO_TRY(const auto bitmaps, co_await ops::read_bitmap_directory(storage, header));
   qcow2.bitmaps = describe_bitmaps(bitmaps);
   if (header.encryption) {

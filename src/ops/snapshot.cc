@@ -6,6 +6,7 @@
 #include "data/load.h"
 #include "data/qcow2_disk.h"
 #include "format/limits.h"
+#include "ops/snapshot_info.h"
 
 namespace byre {
 namespace {
@@ -14,18 +15,6 @@ Result<Qcow2Disk*> as_qcow2(Disk& disk) {
   if (auto* image = dynamic_cast<Qcow2Disk*>(&disk)) return image;
   return fail(ErrorCode::unsupported, "{}: a {} disk cannot have internal snapshots",
               escape_untrusted(disk.storage().name()), disk.format());
-}
-
-SnapshotInfo info_of(const format::Snapshot& snapshot) {
-  SnapshotInfo info;
-  info.id = snapshot.id;
-  info.name = snapshot.name;
-  info.vm_state_bytes = snapshot.vm_state_bytes;
-  info.date_seconds = snapshot.date_seconds;
-  info.date_nanoseconds = snapshot.date_nanoseconds;
-  info.vm_clock_nanoseconds = snapshot.vm_clock_nanoseconds;
-  info.instruction_count = snapshot.instruction_count;
-  return info;
 }
 
 template <class T>
@@ -37,12 +26,10 @@ Result<T> named(Result<T> result, Disk& disk) {
 }  // namespace
 
 Task<Result<std::vector<SnapshotInfo>>> list_snapshots(Disk& disk) {
-  std::vector<SnapshotInfo> list;
   auto* image = dynamic_cast<Qcow2Disk*>(&disk);
-  if (!image) co_return list;
+  if (!image) co_return std::vector<SnapshotInfo>();
   BYRE_CO_TRY(const std::vector<format::Snapshot> snapshots, named(co_await image->snapshots(), disk));
-  for (const format::Snapshot& snapshot : snapshots) list.push_back(info_of(snapshot));
-  co_return list;
+  co_return ops::describe_snapshots(snapshots);
 }
 
 Task<Result<std::string>> create_snapshot(Disk& disk, NewSnapshot snapshot) {

@@ -5,13 +5,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cerrno>
-#include <cstdlib>
-
 #include "byre/ops/snapshot.h"
 #include "format/header.h"
-#include "support/crash_count.h"
 #include "support/operation_run.h"
+#include "support/seeded_runs.h"
 
 namespace byre::test {
 namespace {
@@ -112,58 +109,18 @@ class AmendProgram {
   const FaultPlan fault_;
 };
 
-std::uint64_t run_seed(std::uint64_t seed, FaultPlan fault, std::uint64_t& operations) {
+SeededOutcome run_program(std::uint64_t seed, std::size_t, const FaultPlan& fault) {
   AmendProgram program(seed, fault);
   program.run();
-  const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-  EXPECT_EQ(program.failure(), "") << "seed " << seed << ", fault at operation " << fault.nth
-                                   << "; repeat with: BYRE_SIM_SEED=" << seed
-                                   << " build/tests/sim_tests --gtest_filter=" << info->test_suite_name() << "."
-                                   << info->name();
-  operations = program.operations;
-  return program.crash_states();
+  return {program.failure(), program.crash_states(), {program.operations}};
 }
 
-std::uint64_t first_seed(std::uint64_t usual) {
-  const char* forced = std::getenv("BYRE_SIM_SEED");
-  return forced ? std::strtoull(forced, nullptr, 10) : usual;
+TEST(Amend, EveryCrashPointLeavesTheDiskAsItReads) { run_until(10'000'000, 10'000, run_program); }
+TEST(Amend, AFaultAtAnyOperationLeavesTheDiskAsItReads) { fail_every_operation(10'500'000, 6, true, run_program); }
+TEST(NightlyAmend, EveryCrashPointLeavesTheDiskAsItReads) { run_until(100'000'000, 200'000, run_program); }
+TEST(NightlyAmend, AFaultAtAnyOperationLeavesTheDiskAsItReads) {
+  fail_every_operation(105'000'000, 150, true, run_program);
 }
-
-void run_until(std::uint64_t first, std::uint64_t crash_states) {
-  const bool one = std::getenv("BYRE_SIM_SEED") != nullptr;
-  std::uint64_t operations = 0;
-  std::uint64_t examined = 0;
-  for (std::uint64_t seed = first_seed(first); examined < crash_states; ++seed) {
-    examined += run_seed(seed, {}, operations);
-    if (testing::Test::HasFailure() || one) return;
-  }
-  report_crash_states(examined);
-}
-
-void fail_every_operation(std::uint64_t first, std::uint64_t programs) {
-  const bool one = std::getenv("BYRE_SIM_SEED") != nullptr;
-  std::uint64_t examined = 0;
-  for (std::uint64_t i = 0; i < (one ? 1 : programs); ++i) {
-    const std::uint64_t seed = first_seed(first) + i;
-    std::uint64_t operations = 0;
-    examined += run_seed(seed, {}, operations);
-    for (std::uint64_t nth = 1; nth <= operations && !testing::Test::HasFailure(); ++nth) {
-      FaultPlan fault;
-      fault.nth = nth;
-      fault.errno_value = nth % 2 == 0 ? EIO : ENOSPC;
-      fault.for_ever = nth % 3 == 0;
-      std::uint64_t unused = 0;
-      examined += run_seed(seed, fault, unused);
-    }
-    if (testing::Test::HasFailure()) return;
-  }
-  report_crash_states(examined);
-}
-
-TEST(Amend, EveryCrashPointLeavesTheDiskAsItReads) { run_until(10'000'000, 10'000); }
-TEST(Amend, AFaultAtAnyOperationLeavesTheDiskAsItReads) { fail_every_operation(10'500'000, 6); }
-TEST(NightlyAmend, EveryCrashPointLeavesTheDiskAsItReads) { run_until(100'000'000, 200'000); }
-TEST(NightlyAmend, AFaultAtAnyOperationLeavesTheDiskAsItReads) { fail_every_operation(105'000'000, 150); }
 
 }  // namespace
 }  // namespace byre::test

@@ -5,15 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cerrno>
-#include <cstdlib>
 
 #include "byre/ops/chain.h"
 #include "byre/storage/memory.h"
 #include "byre/storage/simulated.h"
 #include "format/header.h"
-#include "support/crash_count.h"
 #include "support/fresh_image.h"
+#include "support/seeded_runs.h"
 #include "support/verify.h"
 
 namespace byre::test {
@@ -281,61 +279,18 @@ class ChainRun {
   bool failed_ = false;
 };
 
-std::uint64_t run_seed(std::uint64_t seed, std::size_t file, FaultPlan fault,
-                       std::array<std::uint64_t, 3>& operations) {
+SeededOutcome run_chain(std::uint64_t seed, std::size_t file, const FaultPlan& fault) {
   ChainRun run(seed, file, fault);
   run.run();
-  const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-  EXPECT_EQ(run.failure, "") << "seed " << seed << ", fault at operation " << fault.nth << " of " << names[file]
-                             << "; repeat with: BYRE_SIM_SEED=" << seed
-                             << " build/tests/sim_tests --gtest_filter=" << info->test_suite_name() << "."
-                             << info->name();
-  operations = run.operations;
-  return run.crash_states;
+  return {run.failure, run.crash_states, {run.operations.begin(), run.operations.end()}};
 }
 
-std::uint64_t first_seed(std::uint64_t usual) {
-  const char* forced = std::getenv("BYRE_SIM_SEED");
-  return forced ? std::strtoull(forced, nullptr, 10) : usual;
+TEST(Chains, EveryCrashPointLeavesTheDiskAsItReads) { run_until(9'000'000, 10'000, run_chain); }
+TEST(Chains, AFaultAtAnyOperationLeavesTheDiskAsItReads) { fail_every_operation(9'500'000, 6, true, run_chain); }
+TEST(NightlyChains, EveryCrashPointLeavesTheDiskAsItReads) { run_until(90'000'000, 200'000, run_chain); }
+TEST(NightlyChains, AFaultAtAnyOperationLeavesTheDiskAsItReads) {
+  fail_every_operation(95'000'000, 200, true, run_chain);
 }
-
-void run_until(std::uint64_t first, std::uint64_t crash_states) {
-  const bool one = std::getenv("BYRE_SIM_SEED") != nullptr;
-  std::array<std::uint64_t, 3> operations;
-  std::uint64_t examined = 0;
-  for (std::uint64_t seed = first_seed(first); examined < crash_states; ++seed) {
-    examined += run_seed(seed, 0, {}, operations);
-    if (testing::Test::HasFailure() || one) return;
-  }
-  report_crash_states(examined);
-}
-
-void fail_every_operation(std::uint64_t first, std::uint64_t programs) {
-  const bool one = std::getenv("BYRE_SIM_SEED") != nullptr;
-  std::uint64_t examined = 0;
-  for (std::uint64_t i = 0; i < (one ? 1 : programs); ++i) {
-    const std::uint64_t seed = first_seed(first) + i;
-    std::array<std::uint64_t, 3> operations;
-    examined += run_seed(seed, 0, {}, operations);
-    for (std::size_t file = 0; file < names.size(); ++file) {
-      for (std::uint64_t nth = 1; nth <= operations[file] && !testing::Test::HasFailure(); ++nth) {
-        FaultPlan fault;
-        fault.nth = nth;
-        fault.errno_value = nth % 2 == 0 ? EIO : ENOSPC;
-        fault.for_ever = nth % 3 == 0;
-        std::array<std::uint64_t, 3> unused;
-        examined += run_seed(seed, file, fault, unused);
-      }
-    }
-    if (testing::Test::HasFailure()) return;
-  }
-  report_crash_states(examined);
-}
-
-TEST(Chains, EveryCrashPointLeavesTheDiskAsItReads) { run_until(9'000'000, 10'000); }
-TEST(Chains, AFaultAtAnyOperationLeavesTheDiskAsItReads) { fail_every_operation(9'500'000, 6); }
-TEST(NightlyChains, EveryCrashPointLeavesTheDiskAsItReads) { run_until(90'000'000, 200'000); }
-TEST(NightlyChains, AFaultAtAnyOperationLeavesTheDiskAsItReads) { fail_every_operation(95'000'000, 200); }
 
 }  // namespace
 }  // namespace byre::test

@@ -3,12 +3,9 @@
 
 #include <gtest/gtest.h>
 
-#include <cerrno>
-#include <cstdlib>
-
 #include "byre/storage/memory.h"
 #include "byre/storage/simulated.h"
-#include "support/crash_count.h"
+#include "support/seeded_runs.h"
 #include "support/snapshot_image.h"
 #include "support/test_image.h"
 #include "support/verify.h"
@@ -205,52 +202,20 @@ class ResizeRun {
   std::uint64_t known_leaks_ = 0;
 };
 
-std::uint64_t run_seed(std::uint64_t seed, FaultPlan fault, std::uint64_t& operations) {
+SeededOutcome run_program(std::uint64_t seed, std::size_t, const FaultPlan& fault) {
   ResizeRun run(seed, fault);
   run.run();
-  const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-  EXPECT_EQ(run.failure, "") << "seed " << seed << ", fault at operation " << fault.nth
-                             << "; repeat with: BYRE_SIM_SEED=" << seed
-                             << " build/tests/sim_tests --gtest_filter=" << info->test_suite_name() << "."
-                             << info->name();
-  operations = run.operations;
-  return run.crash_states;
+  return {run.failure, run.crash_states, {run.operations}};
 }
 
-void run_until(std::uint64_t first, std::uint64_t crash_states) {
-  const char* forced = std::getenv("BYRE_SIM_SEED");
-  std::uint64_t operations = 0;
-  std::uint64_t examined = 0;
-  for (std::uint64_t seed = forced ? std::strtoull(forced, nullptr, 10) : first; examined < crash_states; ++seed) {
-    examined += run_seed(seed, {}, operations);
-    if (testing::Test::HasFailure() || forced) return;
-  }
-  report_crash_states(examined);
+TEST(Resize, EveryCrashPointLeavesTheOldOrTheNewDisk) { run_until(6'000'000, 15'000, run_program); }
+TEST(Resize, AFaultAtAnyOperationLeavesADiskThatCanBeResizedAgain) {
+  fail_every_operation(6'500'000, 12, false, run_program);
 }
-
-void fail_every_operation(std::uint64_t first, std::uint64_t programs) {
-  const char* forced = std::getenv("BYRE_SIM_SEED");
-  if (forced) first = std::strtoull(forced, nullptr, 10);
-  std::uint64_t examined = 0;
-  for (std::uint64_t seed = first; seed < first + (forced ? 1 : programs); ++seed) {
-    std::uint64_t operations = 0;
-    examined += run_seed(seed, {}, operations);
-    for (std::uint64_t nth = 1; nth <= operations && !testing::Test::HasFailure(); ++nth) {
-      FaultPlan fault;
-      fault.nth = nth;
-      fault.errno_value = nth % 2 == 0 ? EIO : ENOSPC;
-      std::uint64_t unused = 0;
-      examined += run_seed(seed, fault, unused);
-    }
-    if (testing::Test::HasFailure()) return;
-  }
-  report_crash_states(examined);
+TEST(NightlyResize, EveryCrashPointLeavesTheOldOrTheNewDisk) { run_until(60'000'000, 300'000, run_program); }
+TEST(NightlyResize, AFaultAtAnyOperationLeavesADiskThatCanBeResizedAgain) {
+  fail_every_operation(65'000'000, 300, false, run_program);
 }
-
-TEST(Resize, EveryCrashPointLeavesTheOldOrTheNewDisk) { run_until(6'000'000, 15'000); }
-TEST(Resize, AFaultAtAnyOperationLeavesADiskThatCanBeResizedAgain) { fail_every_operation(6'500'000, 12); }
-TEST(NightlyResize, EveryCrashPointLeavesTheOldOrTheNewDisk) { run_until(60'000'000, 300'000); }
-TEST(NightlyResize, AFaultAtAnyOperationLeavesADiskThatCanBeResizedAgain) { fail_every_operation(65'000'000, 300); }
 
 }  // namespace
 }  // namespace byre::test

@@ -4,12 +4,11 @@
 
 #include <gtest/gtest.h>
 
-#include <cerrno>
-#include <cstdlib>
-
+#include "base/endian.h"
 #include "byre/ops/snapshot.h"
-#include "support/crash_count.h"
+#include "format/header.h"
 #include "support/operation_run.h"
+#include "support/seeded_runs.h"
 
 namespace byre::test {
 namespace {
@@ -62,6 +61,12 @@ Task<Result<void>> take(Disk& disk) {
   snapshot.name = "some name";
   BYRE_CO_TRY([[maybe_unused]] const std::string id, co_await create_snapshot(disk, snapshot));
   co_return Result<void>{};
+}
+
+Task<Result<void>> write_all(Disk& disk) {
+  const std::vector<std::byte> data(disk.size_bytes(), std::byte{0x5A});
+  const ConstBytes bytes(data);
+  co_return co_await disk.write(0, bytes);
 }
 
 class SnapshotProgram {
@@ -120,58 +125,55 @@ class SnapshotProgram {
 
 constexpr std::uint64_t all_steps = 6;
 
-std::uint64_t run_seed(std::uint64_t seed, FaultPlan fault, std::uint64_t& operations) {
+SeededOutcome run_program(std::uint64_t seed, std::size_t, const FaultPlan& fault) {
   SnapshotProgram program(seed, fault);
   program.run(fault.nth == 0 ? all_steps : program.steps_with_fault());
-  const auto* info = testing::UnitTest::GetInstance()->current_test_info();
-  EXPECT_EQ(program.failure(), "") << "seed " << seed << ", fault at operation " << fault.nth
-                                   << "; repeat with: BYRE_SIM_SEED=" << seed
-                                   << " build/tests/sim_tests --gtest_filter=" << info->test_suite_name() << "."
-                                   << info->name();
-  operations = program.operations;
-  return program.crash_states();
+  return {program.failure(), program.crash_states(), {program.operations}};
 }
 
-std::uint64_t first_seed(std::uint64_t usual) {
-  const char* forced = std::getenv("BYRE_SIM_SEED");
-  return forced ? std::strtoull(forced, nullptr, 10) : usual;
-}
-
-void run_until(std::uint64_t first, std::uint64_t crash_states) {
-  const bool one = std::getenv("BYRE_SIM_SEED") != nullptr;
-  std::uint64_t operations = 0;
-  std::uint64_t examined = 0;
-  for (std::uint64_t seed = first_seed(first); examined < crash_states; ++seed) {
-    examined += run_seed(seed, {}, operations);
-    if (testing::Test::HasFailure() || one) return;
+// L1 entries in use behind those that the disk needs: what an image looks like whose machine has saved its state.
+std::uint64_t l1_entries_behind_the_disk(const Content& image) {
+  const auto header = format::decode_header(image, image.size(), format::HeaderUse::read);
+  std::uint64_t used = 0;
+  const std::uint64_t needed = header->geometry().required_l1_entries(header->virtual_size_bytes);
+  for (std::uint64_t i = needed; i < header->l1_entries; ++i) {
+    used += load_be64(image.data() + header->l1_table.bytes + i * 8) != 0 ? 1 : 0;
   }
-  report_crash_states(examined);
+  return used;
 }
 
-void fail_every_operation(std::uint64_t first, std::uint64_t programs) {
-  const bool one = std::getenv("BYRE_SIM_SEED") != nullptr;
-  std::uint64_t examined = 0;
-  for (std::uint64_t i = 0; i < (one ? 1 : programs); ++i) {
-    const std::uint64_t seed = first_seed(first) + i;
-    std::uint64_t operations = 0;
-    examined += run_seed(seed, {}, operations);
-    for (std::uint64_t nth = 1; nth <= operations && !testing::Test::HasFailure(); ++nth) {
-      FaultPlan fault;
-      fault.nth = nth;
-      fault.errno_value = nth % 2 == 0 ? EIO : ENOSPC;
-      fault.for_ever = nth % 3 == 0;
-      std::uint64_t unused = 0;
-      examined += run_seed(seed, fault, unused);
-    }
-    if (testing::Test::HasFailure()) return;
-  }
-  report_crash_states(examined);
+SeededOutcome run_with_vm_state(std::uint64_t seed, std::size_t, const FaultPlan& fault) {
+  TestImage test;
+  test.image.geometry.version = seed % 2 == 0 ? 2 : 3;
+  test.image.geometry.cluster_bits = 9;
+  test.image.size_bytes = 100 << 10;
+  OperationRun run(seed, test);
+  run.prepare(write_all);
+  run.edit([](Content& image) { store_be64(image.data() + format::header_field::virtual_size, 20 << 10); });
+  SeededOutcome outcome;
+  if (l1_entries_behind_the_disk(run.image()) == 0) outcome.failure = "no VM state to begin with";
+  DiskState after = run.state();
+  after.snapshots["1"] = after.disk;
+  run.run(take, after, fault);
+  outcome.operations = {run.operations};
+  if (fault.nth == 0 && l1_entries_behind_the_disk(run.image()) != 0) outcome.failure = "the VM state stays";
+  run.run([](Disk& disk) { return apply_snapshot(disk, "1"); }, after);
+  if (l1_entries_behind_the_disk(run.image()) == 0) outcome.failure = "the VM state does not come back";
+  if (!run.failure.empty()) outcome.failure = run.failure;
+  outcome.crash_states = run.crash_states;
+  return outcome;
 }
 
-TEST(Snapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(7'000'000, 50'000); }
-TEST(Snapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) { fail_every_operation(7'500'000, 8); }
-TEST(NightlySnapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(70'000'000, 300'000); }
-TEST(NightlySnapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) { fail_every_operation(75'000'000, 100); }
+TEST(Snapshots, TheVmStateGoesToTheSnapshotAndComesBack) { run_until(7'900'000, 300, run_with_vm_state); }
+TEST(Snapshots, TheVmStateSurvivesAFaultAtAnyOperation) { fail_every_operation(7'950'000, 2, true, run_with_vm_state); }
+TEST(Snapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(7'000'000, 50'000, run_program); }
+TEST(Snapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) {
+  fail_every_operation(7'500'000, 8, true, run_program);
+}
+TEST(NightlySnapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(70'000'000, 300'000, run_program); }
+TEST(NightlySnapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) {
+  fail_every_operation(75'000'000, 100, true, run_program);
+}
 
 }  // namespace
 }  // namespace byre::test

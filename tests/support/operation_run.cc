@@ -41,6 +41,15 @@ void OperationRun::prepare(const Operation& operation) {
   if (auto done = loop.run(operation(**disk)); !done) return fail("preparation: " + done.error().message());
   if (auto closed = loop.run((*disk)->close()); !closed) return fail("preparation: " + closed.error().message());
   image_ = memory->content();
+  look_again();
+}
+
+void OperationRun::edit(const std::function<void(Content& image)>& change) {
+  change(image_);
+  look_again();
+}
+
+void OperationRun::look_again() {
   auto state = look(image_);
   if (!state) return fail("preparation: " + state.error().message());
   state_ = std::move(*state);

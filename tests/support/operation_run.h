@@ -34,6 +34,9 @@ class OperationRun {
   // Runs something without crashes, in memory, and looks at what it left.
   void prepare(const Operation& operation);
 
+  // Changes bytes of the image, as an outside tool would, and looks at what that left.
+  void edit(const std::function<void(Content& image)>& change);
+
   // Runs the operation, which leads from state() to `after`, with crashes. Where the fault makes it fail, it is run
   // again without: on the same disk, or where that has stopped on one that is opened anew.
   void run(const Operation& operation, const DiskState& after, const FaultPlan& fault = {});
@@ -53,6 +56,7 @@ class OperationRun {
   }
   Task<Result<void>> attempt(Disk& disk, const Operation& operation, const FaultPlan& fault);
   bool done_after_all();
+  void look_again();
   void again(const Operation& operation);
   void crash();
   void examine(const Content& image, const std::string& where);
