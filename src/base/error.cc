@@ -34,6 +34,7 @@ Error Error::from_errno(int errno_value, std::string_view what) {
 Error Error::with_context(std::string_view context) && {
   std::string message(context);
   message += ": ";
+  if (message_.starts_with(message)) return std::move(*this);
   message += message_;
   message_ = std::move(message);
   return std::move(*this);

@@ -1,4 +1,6 @@
 // byre rebase: gives an image another backing file (docs/format.md C-25).
+#include <filesystem>
+
 #include "base/text.h"
 #include "byre/ops/chain.h"
 #include "cli/chain_flags.h"
@@ -26,6 +28,12 @@ Result<void> check_names(const Arguments& arguments) {
   }
   if (!arguments.backing->empty() && !arguments.backing_format) {
     return fail(ErrorCode::invalid_argument, "the backing format must be specified: -F qcow2 or -F raw");
+  }
+  const auto path = resolve_reference(arguments.chain.file, *arguments.backing);
+  std::error_code unknown;  // what is not there is reported when it is opened
+  if (path && std::filesystem::equivalent(*path, arguments.chain.file, unknown)) {
+    return fail(ErrorCode::invalid_argument, "{}: the image cannot be its own backing file",
+                escape_untrusted(arguments.chain.file));
   }
   return {};
 }

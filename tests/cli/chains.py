@@ -202,6 +202,23 @@ def allocated_now(path):
     return os.stat(path).st_blocks * 512
 
 
+def refusals():
+    """Words that cannot be meant: exit code 1, and every byte stays."""
+    run("qemu-img", "create", "-q", "-f", "qcow2", "rbase", "1M")
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "rbase", "-F", "qcow2", "rtop")
+    with open("rtop", "rb") as file:
+        before = file.read()
+    for words in (["rebase"], ["rebase", "-b", "rbase"], ["rebase", "-b", "rtop", "-F", "qcow2"],
+                  ["rebase", "-u", "-b", "./rtop", "-F", "qcow2"], ["rebase", "-b", "none", "-F", "qcow2"],
+                  ["commit", "-b", "none"], ["stream", "-b", "none"], ["stream", "-b", "rtop"]):
+        run(BYRE, *words, "rtop", code=1)
+        with open("rtop", "rb") as file:
+            expect(file.read() == before, f"{words}: refused, but the image has changed")
+    run(BYRE, "commit", "rbase", code=1)
+    run(BYRE, "rebase", "-u", "rtop")  # without -b: none, as with the reference
+    expect("backing-filename" not in run("qemu-img", "info", "--output=json", "rtop"), "rebase -u leaves a name")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--chains", type=int, default=1)
@@ -212,6 +229,7 @@ def main():
         return 77
     for i in range(arguments.chains):
         deep_chain(arguments.seed + i)
+    refusals()
     kills(arguments.kills, arguments.seed)
     goes_on(arguments.seed)
     commit_goes_on(arguments.seed)

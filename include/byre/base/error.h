@@ -36,7 +36,7 @@ class Error {
   int errno_value() const { return errno_value_; }
   const std::string& message() const { return message_; }
 
-  // Prepends "<context>: " to the message.
+  // Prepends "<context>: " to the message, unless it begins so already: a layer below may have named the same file.
   Error with_context(std::string_view context) &&;
 
  private:
