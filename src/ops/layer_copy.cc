@@ -41,7 +41,8 @@ class Copier {
   Task<Result<void>> walk() {
     for (std::uint64_t at = 0; at < copy_.size_bytes;) {
       if (copy_.cancel && copy_.cancel->load()) co_return fail(ErrorCode::cancelled, "interrupted");
-      BYRE_CO_TRY(const LayerRun run, co_await rule_.run_at(at, copy_.size_bytes - at));
+      BYRE_CO_TRY(LayerRun run, co_await rule_.run_at(at, copy_.size_bytes - at));
+      if (copy_.stores_zeros && run.action == LayerAction::zero) run.action = LayerAction::copy;
       const std::uint64_t length = piece_length(run, at);
       if (run.action != LayerAction::skip) co_await start(run.action, at, length);
       if (group_.failed()) co_return Result<void>{};
@@ -112,7 +113,7 @@ class Copier {
     const std::vector<CopyRun> runs = copy_runs(content, existing, rules);
     for (const CopyRun& run : runs) {
       const ConstBytes data = content.subspan(run.offset_bytes, run.length_bytes);
-      if (run.kind == CopyRun::Kind::zero) {
+      if (run.kind == CopyRun::Kind::zero && !copy_.stores_zeros) {
         BYRE_CO_CHECK(co_await copy_.target->write_zeroes(at + run.offset_bytes, data.size(), ZeroMode::unmap));
       } else {
         BYRE_CO_CHECK(co_await copy_.target->write(at + run.offset_bytes, data));

@@ -39,7 +39,8 @@ struct LayerCopy {
   Disk* target = nullptr;
   Disk* compared = nullptr;  // reads as zeros behind its end; null: zeros throughout
   std::uint64_t size_bytes = 0;
-  std::uint64_t bytes_per_second = 0;                                                 // 0: as fast as it goes
+  bool stores_zeros = false;           // as bytes: the target has no other way to hide what will lie below it
+  std::uint64_t bytes_per_second = 0;  // 0: as fast as it goes
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;  // may be empty
   const std::atomic<bool>* cancel = nullptr;  // ends the copy (cancelled) when it becomes true
 };

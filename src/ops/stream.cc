@@ -2,6 +2,7 @@
 // until then the old chain is complete, and what was copied is what it reads as anyway.
 
 #include "byre/ops/chain.h"
+#include "data/qcow2_disk.h"
 #include "ops/layer_copy.h"
 
 namespace byre {
@@ -105,6 +106,9 @@ Task<Result<void>> rebase_disk(Disk& top, Disk* backing, std::string name, std::
   RebaseRule rule(top, backing);
   ops::LayerCopy copy = copy_into(top, std::move(options));
   copy.compared = backing;
+  // Version 2 has no zero flag, and without a backing file its zeros are empty entries (docs/format.md section 27.2).
+  const auto* image = dynamic_cast<const Qcow2Disk*>(&top);
+  copy.stores_zeros = image && image->header().version < 3 && !top.backing();
   BYRE_CO_CHECK(co_await ops::copy_layers(std::move(copy), rule));
   co_return co_await record_backing(top, std::move(name), std::move(format));
 }

@@ -202,6 +202,20 @@ def allocated_now(path):
     return os.stat(path).st_blocks * 512
 
 
+def from_nothing():
+    """An image without a backing file gets one: what it does not store still reads as zeros. The reference shows the
+    new file there in version 2 (docs/format.md section 27.2)."""
+    run("qemu-img", "create", "-q", "-f", "qcow2", "nbase", "6M")
+    run("qemu-io", "-f", "qcow2", "-c", "write -q -P 9 0 5M", "-c", "write -q -z 2M 512k", "nbase")
+    for compat in ("0.10", "1.1"):
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", f"compat={compat}", "nothing", "4M")
+        run("qemu-io", "-f", "qcow2", "-c", "write -q -P 1 100k 64k", "-c", "write -q -P 9 3M 64k", "nothing")
+        before = raw("nothing")
+        run(BYRE, "rebase", "-b", "nbase", "-F", "qcow2", "nothing")
+        expect(raw("nothing") == before, f"compat={compat}: rebased onto a file, the disk reads differently")
+        run("qemu-img", "check", "-q", "nothing")
+
+
 def refusals():
     """Words that cannot be meant: exit code 1, and every byte stays."""
     run("qemu-img", "create", "-q", "-f", "qcow2", "rbase", "1M")
@@ -229,6 +243,7 @@ def main():
         return 77
     for i in range(arguments.chains):
         deep_chain(arguments.seed + i)
+    from_nothing()
     refusals()
     kills(arguments.kills, arguments.seed)
     goes_on(arguments.seed)
