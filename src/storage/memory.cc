@@ -1,4 +1,4 @@
-// Chunks of 64 KiB in an ordered map; what has no chunk is zero. Bytes of a chunk behind the size are kept zero, so
+// Chunks of 16 KiB in an ordered map; what has no chunk is zero. Bytes of a chunk behind the size are kept zero, so
 // that growing again shows zeros.
 
 #include "byre/storage/memory.h"
@@ -12,7 +12,7 @@
 
 namespace byre {
 namespace {
-constexpr std::uint64_t chunk_bytes = 64 * 1024;
+constexpr std::uint64_t chunk_bytes = 16 * 1024;
 
 // Calls function(chunk index, offset in the chunk, length) for each chunk that the range touches.
 template <class Function>
@@ -43,7 +43,11 @@ void MemoryStorage::copy_in(std::uint64_t offset_bytes, ConstBytes bytes) {
   const std::byte* from = bytes.data();
   for_each_chunk(offset_bytes, bytes.size(), [&](std::uint64_t index, std::size_t inside, std::size_t count) {
     Buffer& chunk = chunks_[index];
-    if (chunk.empty()) chunk = Buffer(chunk_bytes, Buffer::Fill::zero);
+    if (chunk.empty()) {
+      chunk = Buffer(chunk_bytes);
+      std::memset(chunk.data(), 0, inside);
+      std::memset(chunk.data() + inside + count, 0, chunk_bytes - inside - count);
+    }
     std::memcpy(chunk.data() + inside, from, count);
     from += count;
   });

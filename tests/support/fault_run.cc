@@ -11,6 +11,7 @@
 
 #include "byre/data/disk.h"
 #include "byre/storage/memory.h"
+#include "support/bytes.h"
 #include "support/oracle.h"
 #include "support/region_map.h"
 #include "support/site_tracer.h"
@@ -116,7 +117,7 @@ class FaultRun {
     auto disk = loop.run(open_image(std::move(storage), test_, false, "1"));
     const bool opened = disk.has_value();
     const auto done = opened ? loop.run((*disk)->read(0, target)) : Result<void>{};
-    if (opened && done && content != *snapshot_) fail("the snapshot reads differently");
+    if (opened && done && !same_bytes(content, *snapshot_)) fail("the snapshot reads differently");
     if (!opened) return note_failed_open(disk.error().message());
     if (!done && !faulty()) fail("read of the snapshot: " + done.error().message());
     operations_before_ = under->operation_count();

@@ -4,6 +4,7 @@
 
 #include "byre/ops/snapshot.h"
 #include "byre/storage/memory.h"
+#include "support/bytes.h"
 #include "support/verify.h"
 
 namespace byre::test {
@@ -121,8 +122,7 @@ void OperationRun::crash() {
   for (const CrashMode mode : modes) {
     if (!failure.empty()) return;
     storage_->crash_image(random_, mode, crash_);
-    const std::string_view bytes(reinterpret_cast<const char*>(crash_.data()), crash_.size());
-    if (!examined_.insert(std::hash<std::string_view>()(bytes)).second) continue;
+    if (!examined_.insert(hash_bytes(crash_)).second) continue;
     ++crash_states;
     examine(crash_, "crash state " + std::to_string(crash_states));
   }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "byre/base/assert.h"
+#include "support/bytes.h"
 
 namespace byre::test {
 
@@ -33,7 +34,11 @@ void fill_units(std::uint64_t offset_bytes, Bytes target, std::byte value) {
   }
 }
 
-Oracle::Oracle(std::vector<std::byte> content) : original_(std::move(content)), units_(original_.size() / unit_bytes) {}
+Oracle::Oracle(std::vector<std::byte> content)
+    : original_(std::move(content)),
+      units_(original_.size() / unit_bytes),
+      good_(original_),
+      good_until_(units_.size(), 0) {}
 
 std::size_t Oracle::issue(std::uint64_t offset_bytes, std::uint64_t length_bytes, std::byte value) {
   const std::size_t ticket = changes_.size();
@@ -57,6 +62,7 @@ void Oracle::withdraw(std::size_t ticket) {
   const Change& change = changes_[ticket];
   for (std::uint64_t unit = change.first_unit; unit < change.last_unit; ++unit) {
     std::erase(units_[unit].changes, static_cast<std::uint32_t>(ticket));
+    good_until_[unit] = 0;
   }
 }
 
@@ -73,12 +79,12 @@ void Oracle::flushed(std::uint64_t issued) { durable_time_ = std::max(durable_ti
 bool Oracle::allowed(std::uint64_t unit_index, ConstBytes bytes, std::uint64_t by_time) const {
   const Unit& unit = units_[unit_index];
   if (!superseded(unit, 0, by_time) &&
-      std::ranges::equal(bytes, ConstBytes(original_).subspan(unit_index * unit_bytes, unit_bytes))) {
+      same_bytes(bytes, ConstBytes(original_).subspan(unit_index * unit_bytes, unit_bytes))) {
     return true;
   }
   std::byte expected[unit_bytes];
   fill_unit(unit_index, expected, bytes[0]);
-  if (!std::ranges::equal(bytes, expected)) return false;
+  if (!same_bytes(bytes, expected)) return false;
   return std::ranges::any_of(unit.changes, [&](std::uint32_t ticket) {
     return changes_[ticket].value == bytes[0] && !superseded(unit, changes_[ticket].ended, by_time);
   });
@@ -96,7 +102,20 @@ std::optional<std::uint64_t> Oracle::check_running(ConstBytes content, std::uint
   return check(content, since);
 }
 
-std::optional<std::uint64_t> Oracle::check_crashed(ConstBytes content) const { return check(content, durable_time_); }
+// Successive crash states differ in few units. At one durable time a unit that was allowed stays so: what has ended
+// since then rules nothing out.
+std::optional<std::uint64_t> Oracle::check_crashed(ConstBytes content) const {
+  BYRE_ASSERT(content.size() == original_.size());
+  for (std::uint64_t unit = 0; unit < units_.size(); ++unit) {
+    const ConstBytes bytes = content.subspan(unit * unit_bytes, unit_bytes);
+    const Bytes good = Bytes(good_).subspan(unit * unit_bytes, unit_bytes);
+    if (good_until_[unit] > durable_time_ && same_bytes(bytes, good)) continue;
+    if (!allowed(unit, bytes, durable_time_)) return unit * unit_bytes;
+    std::ranges::copy(bytes, good.begin());
+    good_until_[unit] = durable_time_ + 1;
+  }
+  return std::nullopt;
+}
 
 std::string Oracle::explain(std::uint64_t offset_bytes, ConstBytes content) const {
   const std::uint64_t index = offset_bytes / unit_bytes;

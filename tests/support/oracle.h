@@ -63,6 +63,9 @@ class Oracle {
   std::vector<std::byte> original_;
   std::vector<Unit> units_;
   std::vector<Change> changes_;
+  // What each unit last held that was allowed, and until which durable time, exclusively, it is.
+  mutable std::vector<std::byte> good_;
+  mutable std::vector<std::uint64_t> good_until_;
   std::uint64_t clock_ = 0;
   std::uint64_t durable_time_ = 0;
 };

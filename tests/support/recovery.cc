@@ -2,6 +2,7 @@
 
 #include "byre/storage/memory.h"
 #include "byre/storage/simulated.h"
+#include "support/bytes.h"
 #include "support/verify.h"
 
 namespace byre::test {
@@ -65,11 +66,11 @@ class Recovery {
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));
     const auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), test_));
     if (!content) return fail(where + ": " + content.error().message());
-    if (*content != expected_.content) return fail(where + ": it reads differently");
+    if (!same_bytes(*content, expected_.content)) return fail(where + ": it reads differently");
     if (!expected_.snapshot) return;
     const auto snapshot = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), test_, "1"));
     if (!snapshot) return fail(where + ", snapshot: " + snapshot.error().message());
-    if (*snapshot != *expected_.snapshot) fail(where + ": the snapshot reads differently");
+    if (!same_bytes(*snapshot, *expected_.snapshot)) fail(where + ": the snapshot reads differently");
   }
 
   const TestImage& test_;

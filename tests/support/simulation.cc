@@ -16,6 +16,7 @@
 #include "byre/data/disk.h"
 #include "byre/storage/memory.h"
 #include "byre/task/sync.h"
+#include "support/bytes.h"
 #include "support/oracle.h"
 #include "support/recovery.h"
 #include "support/snapshot_image.h"
@@ -332,7 +333,7 @@ class Simulation {
     auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), setup_, "1"));
     if (!content) {
       fail(where + ", snapshot: " + content.error().message());
-    } else if (*content != *snapshot_content_) {
+    } else if (!same_bytes(*content, *snapshot_content_)) {
       fail(where + ": the snapshot reads differently");
     }
   }
@@ -385,7 +386,7 @@ class Simulation {
     }
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory
     auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(crash_)), setup_, std::nullopt));
-    if (!content || *content != final_content_) fail("closed and opened again, it reads differently");
+    if (!content || !same_bytes(*content, final_content_)) fail("closed and opened again, it reads differently");
     check_snapshot(loop, crash_, "closed");
   }
 

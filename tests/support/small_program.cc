@@ -15,6 +15,7 @@
 #include "byre/storage/memory.h"
 #include "byre/storage/simulated.h"
 #include "byre/task/sync.h"
+#include "support/bytes.h"
 #include "support/oracle.h"
 #include "support/recovery.h"
 #include "support/snapshot_image.h"
@@ -235,8 +236,7 @@ class SmallRun {
       else
         storage_->crash_image(random_, CrashMode::random_subset, crash_);
       ++result_.states;
-      const std::string_view bytes(reinterpret_cast<const char*>(crash_.data()), crash_.size());
-      if (good_.insert(std::hash<std::string_view>{}(bytes)).second) examine(i);
+      if (good_.insert(hash_bytes(crash_)).second) examine(i);
     }
   }
 
