@@ -8,6 +8,7 @@ namespace byre::cli {
 void register_amend(Cli& cli);
 void register_check(Cli& cli);
 void register_commit(Cli& cli);
+void register_compact(Cli& cli);
 void register_compare(Cli& cli);
 void register_convert(Cli& cli);
 void register_create(Cli& cli);
@@ -25,6 +26,7 @@ inline void register_commands(Cli& cli) {
   register_amend(cli);
   register_check(cli);
   register_commit(cli);
+  register_compact(cli);
   register_compare(cli);
   register_convert(cli);
   register_create(cli);

@@ -21,7 +21,7 @@ constexpr std::uint64_t batch_bytes = 8 << 20;
 constexpr std::uint64_t behind_all = ~std::uint64_t{0};
 
 CountChange opposite(CountChange change) {
-  return change == CountChange::raise ? CountChange::lower : CountChange::raise;
+  return change == CountChange::lower ? CountChange::raise : CountChange::lower;
 }
 
 // What of the runs lies below a cluster.
@@ -97,7 +97,7 @@ Task<Result<void>> CountSweep::load(Batch& batch) {
 }
 
 Result<void> CountSweep::refuse(std::uint64_t cluster, std::uint64_t count, CountChange change) const {
-  if (count == 0 || change == CountChange::lower) {
+  if (change == CountChange::lower || (count == 0 && change == CountChange::raise)) {
     return fail(ErrorCode::corrupt,
                 "host cluster {} has refcount {}, less than the references to it: check -r all "
                 "repairs that",
@@ -111,9 +111,10 @@ Result<void> CountSweep::refuse(std::uint64_t cluster, std::uint64_t count, Coun
 // The width of nearly all images, without a choice for each count.
 bool CountSweep::change_wide_piece(std::byte* counts, const Piece& piece, CountChange change) const {
   const std::uint64_t most = format::max_refcount(geometry_.refcount_order);
-  const bool raise = change == CountChange::raise;
+  const bool raise = change != CountChange::lower;
   if (piece.references > most) return false;
-  const std::uint64_t least = raise ? 1 : piece.references + 1;  // nothing becomes free
+  const std::uint64_t lowest_raised = change == CountChange::claim ? 0 : 1;
+  const std::uint64_t least = raise ? lowest_raised : piece.references + 1;  // nothing becomes free
   const std::uint64_t highest = raise ? most - piece.references : most;
   const auto step = static_cast<std::uint16_t>(raise ? piece.references : 0 - piece.references);
   for (std::uint64_t i = 0; i < piece.count; ++i) {
@@ -135,8 +136,9 @@ Result<void> CountSweep::change_piece(Batch& batch, const Piece& piece, CountCha
   for (std::uint64_t i = 0; i < piece.count; ++i) {
     const std::uint64_t index = piece.first_in_block + i;
     const std::uint64_t count = format::load_refcount(block, order, index);
-    const bool raise = change == CountChange::raise;
-    const bool fits = raise ? references <= most - count && (count > 0 || putting_back_) : count >= references;
+    const bool raise = change != CountChange::lower;
+    const bool counted = count > 0 || change == CountChange::claim || putting_back_;
+    const bool fits = raise ? references <= most - count && counted : count >= references;
     if (!fits) return refuse(piece.first_cluster + i, count, change);
     const std::uint64_t now = raise ? count + references : count - references;
     format::store_refcount(block, order, index, now);

@@ -13,7 +13,11 @@
 
 namespace byre {
 
-enum class CountChange { raise, lower };
+enum class CountChange {
+  raise,
+  lower,
+  claim  // as raise, also from 0: of clusters that were free
+};
 
 class CountSweep {
  public:

@@ -22,6 +22,8 @@
 
 namespace byre {
 
+struct CompactionCounts;
+struct CompactionOptions;
 class TableWalk;
 class ZeroExpansion;
 
@@ -76,6 +78,8 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> set_refcount_order(unsigned order);
   Task<Result<void>> upgrade();    // to version 3
   Task<Result<void>> downgrade();  // to version 2
+  // Makes the file smaller (qcow2_compact.cc). No request may be under way.
+  Task<Result<CompactionCounts>> compact(CompactionOptions options);
   // Whether the disk can get this size and version, as far as the header and the snapshots tell. Changes nothing.
   Task<Result<void>> check_amend(unsigned version, std::uint64_t size_bytes);
 
@@ -148,7 +152,7 @@ class Qcow2Disk final : public Disk {
 
   // Operations that change the file past the cache (qcow2_exclusive.cc).
   struct Undo;
-  Task<Result<void>> check_sound();
+  Task<Result<std::uint64_t>> check_sound();
   Result<void> check_changeable() const;
   Task<Result<void>> begin_exclusive();
   Task<Result<void>> exclusively(Task<Result<void>> work);
@@ -189,6 +193,11 @@ class Qcow2Disk final : public Disk {
   Task<Result<bool>> expand_zeroes_below(std::vector<std::uint64_t>& l1, std::unordered_set<std::uint64_t>& seen);
   Task<Result<bool>> expand_zeroes_of_batch(TableWalk& walk);
   Task<Result<void>> place_zero_clusters(ZeroExpansion& expansion, Undo& undo);
+
+  // Compacting (qcow2_compact.cc).
+  Result<void> check_compactable() const;
+  Task<Result<void>> free_leaks();
+  Task<Result<void>> do_compact(CompactionOptions options, CompactionCounts& counts);
 
   // Write-back (qcow2_flush.cc).
   Task<Result<void>> settle();

@@ -19,8 +19,9 @@ namespace byre {
 
 // Lowering counts gives clusters back: where a count is too low already, that would be data that something else refers
 // to. So every count is held against all references first. COPIED flags that are missing, as a crash may leave them in
-// version 2, are no reason to refuse. Nothing is written that was not waiting to be written.
-Task<Result<void>> Qcow2Disk::check_sound() {
+// version 2, are no reason to refuse. Nothing is written that was not waiting to be written. Returns the number of
+// leaks.
+Task<Result<std::uint64_t>> Qcow2Disk::check_sound() {
   BYRE_CO_CHECK(check_changeable());
   BYRE_CO_CHECK(co_await settle());
   std::string first;
@@ -30,8 +31,8 @@ Task<Result<void>> Qcow2Disk::check_sound() {
     if (finding.kind == FindingClass::leak || finding.only_slower) return;
     if (errors++ == 0) first = finding.text;
   };
-  BYRE_CO_TRY([[maybe_unused]] const CheckReport report, co_await check_image(*storage_, std::move(options)));
-  if (errors == 0) co_return Result<void>{};
+  BYRE_CO_TRY(const CheckReport report, co_await check_image(*storage_, std::move(options)));
+  if (errors == 0) co_return report.leaks;
   BYRE_PROBE("data: an exclusive operation is refused on a damaged image");
   co_return fail(ErrorCode::corrupt, "the image has {} errors ({}): run `byre check -r all` first", errors, first);
 }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/endian.h"
 #include "base/math.h"
 #include "format/entry.h"
@@ -38,6 +40,7 @@ class Verifier {
     reference(header_.refcount_table, header_.refcount_table_clusters << geometry_.cluster_bits, "refcount table");
     walk_l1(header_.l1_table, header_.l1_entries, true);
     walk_snapshots();
+    verdict_.unreferenced = static_cast<std::uint64_t>(std::ranges::count(references_, std::uint64_t{0}));
     if (judge_counts_) compare();
     return std::move(verdict_);
   }
@@ -161,6 +164,7 @@ class Verifier {
         error("L2 entry of guest {:#x}: {}", guest, format::describe(entry.error()));
       } else if (entry->kind == ClusterKind::compressed) {
         reference(entry->compressed.offset, entry->compressed.length_bytes, compressed_extent);
+        ++verdict_.payloads;
       } else if (entry->has_host_cluster()) {
         if (!reference(entry->host, geometry_.cluster_size_bytes(), "data cluster")) continue;
         check_copied(active, entry->copied, entry->host, "L2 of guest", guest);

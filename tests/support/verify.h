@@ -15,6 +15,8 @@ struct Verdict {
   std::vector<std::string> aliases;     // clusters that one tree refers to twice (I-16): what others may leave
   std::vector<std::string> leak_notes;  // the first few
   std::uint64_t leaks = 0;              // clusters whose count is higher than their references
+  std::uint64_t unreferenced = 0;       // clusters of the file that nothing refers to, counted or not
+  std::uint64_t payloads = 0;           // references to compressed data
 
   bool dirty = false;  // the dirty bit is set
 
