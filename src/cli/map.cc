@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/loop.h"
+#include "cli/map_svg.h"
 #include "cli/output.h"
 
 namespace byre::cli {
@@ -17,7 +18,7 @@ struct Arguments {
   std::optional<std::uint64_t> start_bytes;
   std::optional<std::uint64_t> max_length_bytes;
   std::optional<std::string> snapshot;
-  OutputFormat output = OutputFormat::human;
+  std::string output = "human";
   OpenFlags open;
 };
 
@@ -103,11 +104,21 @@ Task<Result<void>> print_map(Disk& disk, std::uint64_t at, std::uint64_t end, Pr
   co_return Result<void>();
 }
 
+Task<Result<void>> draw_map(const Arguments& arguments, Disk& disk) {
+  if (arguments.start_bytes || arguments.max_length_bytes) {
+    co_return fail(ErrorCode::invalid_argument, "--output=svg draws the whole image: -s and -l do not go with it");
+  }
+  BYRE_CO_TRY(const ImageLayout layout, co_await image_layout(disk, {}));
+  print(draw_layout(layout, arguments.file));
+  co_return Result<void>{};
+}
+
 Task<Result<void>> map_disk(const Arguments& arguments, Disk& disk) {
+  if (arguments.output == "svg") co_return co_await draw_map(arguments, disk);
   const std::uint64_t start = arguments.start_bytes.value_or(0);
   const std::uint64_t left = disk.size_bytes() - std::min(start, disk.size_bytes());
   const std::uint64_t end = start + std::min(left, arguments.max_length_bytes.value_or(left));
-  if (arguments.output == OutputFormat::json) {
+  if (arguments.output == "json") {
     JsonPrinter printer;
     co_return co_await print_map(disk, start, end, printer);
   }
@@ -136,13 +147,16 @@ void register_map(Cli& cli) {
   auto [app, arguments] = cli.add<Arguments>({"map", "Show where the bytes of a disk are stored",
                                               "  byre map disk.qcow2\n"
                                               "  byre map --output=json -s 1G -l 512M overlay.qcow2\n"
-                                              "  byre map --snapshot before-upgrade disk.qcow2\n"},
+                                              "  byre map --snapshot before-upgrade disk.qcow2\n"
+                                              "  byre map --output=svg disk.qcow2 > disk.svg\n"},
                                              run);
   app.add_option("file", arguments.file, "the image")->required();
   add_size(app, "-s,--start-offset", arguments.start_bytes, "first byte of the range");
   add_size(app, "-l,--max-length", arguments.max_length_bytes, "longest length of the range");
   add_snapshot(app, arguments.snapshot, "--snapshot");
-  add_output(app, arguments.output);
+  app.add_option("--output", arguments.output, "human (default), json, or svg: a picture of the disk and its file")
+      ->check(CLI::IsMember({"human", "json", "svg"}))
+      ->type_name("FORMAT");
   add_open_flags(app, arguments.open);
 }
 
