@@ -27,7 +27,7 @@ void write_file(const fs::path& path, byre::ConstBytes bytes) {
 
 bool write_content(const fs::path& path, const byre::test::TestImage& test, byre::ConstBytes image) {
   byre::EventLoop loop(std::make_unique<byre::SimulatedScheduler>(0));  // nothing waits on memory
-  const auto content = loop.run(byre::test::read_all(std::make_unique<byre::MemoryStorage>(image), test));
+  const auto content = loop.run(byre::test::read_all(image, test));
   if (content) write_file(path, *content);
   return content.has_value();
 }

@@ -10,7 +10,7 @@ namespace {
 class KeepMemory : public testing::Environment {
  public:
   void SetUp() override {
-    mallopt(M_MMAP_THRESHOLD, 64 << 20);
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, 256 << 20);
   }
 };

@@ -94,7 +94,7 @@ class ResizeRun {
     }
     if (auto closed = loop.run((*disk)->close()); !closed) return fail("preparation: " + closed.error().message());
     image_ = memory->content();
-    auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image_)), test_));
+    auto content = loop.run(read_all(ConstBytes(image_), test_));
     if (!content) return fail("preparation: " + content.error().message());
     content_ = *content;
   }
@@ -165,7 +165,7 @@ class ResizeRun {
     const Verdict verdict = verify(image, test_.lazy() ? Counts::judged_if_clean : Counts::judged);
     if (!verdict.sound()) return fail(where + ": " + verdict.text());
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));
-    const auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), test_));
+    const auto content = loop.run(read_all(ConstBytes(image), test_));
     if (!content) return fail(where + ": " + content.error().message());
     if (content->size() != content_.size() && content->size() != new_size_) {
       return fail(where + ": neither the old nor the new size");
@@ -174,7 +174,7 @@ class ResizeRun {
     expected.resize(content->size());
     if (*content != expected) fail(where + ": it reads differently");
     if (!snapshot_) return;
-    const auto snapshot = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), test_, "1"));
+    const auto snapshot = loop.run(read_all(ConstBytes(image), test_, "1"));
     if (!snapshot) return fail(where + ", snapshot: " + snapshot.error().message());
     if (*snapshot != *snapshot_) fail(where + ": the snapshot reads differently");
   }

@@ -97,7 +97,7 @@ class FaultRun {
     for (int i = 0; i < 8; ++i) (void)loop.run(perform(**disk, draw_kind(), true));
     if (auto closed = loop.run((*disk)->close()); !closed) return fail("preparation: " + closed.error().message());
     image_ = memory->content();
-    auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image_)), test_));
+    auto content = loop.run(read_all(ConstBytes(image_), test_));
     if (!content) return fail("preparation: " + content.error().message());
     content_ = *content;
     if (seed_ % 4 == 1 && test_.image.geometry.version == 3 && add_snapshot(image_, "1")) snapshot_ = content_;
@@ -271,12 +271,12 @@ class FaultRun {
     if (const Verdict verdict = verify(crash_, Counts::judged); !verdict.sound())
       return fail(where + ": " + verdict.text());
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory
-    auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(crash_)), test_));
+    auto content = loop.run(read_all(ConstBytes(crash_), test_));
     if (!content) return fail(where + ": " + content.error().message());
     content->resize(test_.image.size_bytes);  // it may have grown for a while
     if (const auto wrong = oracle_->check_crashed(*content)) fail(where + ": " + oracle_->explain(*wrong, *content));
     if (!snapshot_) return;
-    const auto before = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(crash_)), test_, "1"));
+    const auto before = loop.run(read_all(ConstBytes(crash_), test_, "1"));
     if (!before || *before != *snapshot_) fail(where + ": the snapshot reads differently");
   }
 

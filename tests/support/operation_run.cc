@@ -6,11 +6,13 @@
 #include "byre/storage/memory.h"
 #include "support/bytes.h"
 #include "support/verify.h"
+#include "support/view_storage.h"
 
 namespace byre::test {
 namespace {
 
-Task<Result<std::vector<SnapshotInfo>>> listed(std::unique_ptr<Storage> storage, const TestImage& test) {
+Task<Result<std::vector<SnapshotInfo>>> listed(ConstBytes image, const TestImage& test) {
+  auto storage = std::make_unique<ViewStorage>(image);
   BYRE_CO_TRY(auto disk, co_await open_image(std::move(storage), test, false));
   auto list = co_await list_snapshots(*disk);
   BYRE_CO_CHECK(co_await disk->close());
@@ -131,12 +133,10 @@ void OperationRun::crash() {
 Result<DiskState> OperationRun::look(const Content& image) {
   EventLoop loop(std::make_unique<SimulatedScheduler>(0));
   DiskState state;
-  BYRE_TRY(state.disk, loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), test_)));
-  BYRE_TRY(const std::vector<SnapshotInfo> snapshots,
-           loop.run(listed(std::make_unique<MemoryStorage>(ConstBytes(image)), test_)));
+  BYRE_TRY(state.disk, loop.run(read_all(ConstBytes(image), test_)));
+  BYRE_TRY(const std::vector<SnapshotInfo> snapshots, loop.run(listed(ConstBytes(image), test_)));
   for (const SnapshotInfo& snapshot : snapshots) {
-    BYRE_TRY(state.snapshots[snapshot.id],
-             loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), test_, snapshot.id)));
+    BYRE_TRY(state.snapshots[snapshot.id], loop.run(read_all(ConstBytes(image), test_, snapshot.id)));
   }
   return state;
 }

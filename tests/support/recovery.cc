@@ -64,11 +64,11 @@ class Recovery {
 
   void examine_content(const std::vector<std::byte>& image, const std::string& where) {
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));
-    const auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), test_));
+    const auto content = loop.run(read_all(ConstBytes(image), test_));
     if (!content) return fail(where + ": " + content.error().message());
     if (!same_bytes(*content, expected_.content)) return fail(where + ": it reads differently");
     if (!expected_.snapshot) return;
-    const auto snapshot = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), test_, "1"));
+    const auto snapshot = loop.run(read_all(ConstBytes(image), test_, "1"));
     if (!snapshot) return fail(where + ", snapshot: " + snapshot.error().message());
     if (!same_bytes(*snapshot, *expected_.snapshot)) fail(where + ": the snapshot reads differently");
   }

@@ -201,7 +201,7 @@ class Simulation {
     if (const Verdict verdict = verify(image_); verdict.dirty || !verdict.sound() || verdict.leaks != known_leaks_) {
       return fail("after the preparation: " + verdict.text()), false;
     }
-    auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image_)), setup_, std::nullopt));
+    auto content = loop.run(read_all(ConstBytes(image_), setup_, std::nullopt));
     if (!content) return fail("preparation: " + content.error().message()), false;
     oracle_.emplace(*content);
     if (setup_.snapshot && add_snapshot(image_, "1")) snapshot_content_ = *content;
@@ -315,7 +315,7 @@ class Simulation {
       return;
     }
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory
-    auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(crash_)), setup_, std::nullopt));
+    auto content = loop.run(read_all(ConstBytes(crash_), setup_, std::nullopt));
     if (!content) {
       fail(where + ": " + content.error().message());
       return;
@@ -330,7 +330,7 @@ class Simulation {
 
   void check_snapshot(EventLoop& loop, const std::vector<std::byte>& image, const std::string& where) {
     if (!snapshot_content_) return;
-    auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), setup_, "1"));
+    auto content = loop.run(read_all(ConstBytes(image), setup_, "1"));
     if (!content) {
       fail(where + ", snapshot: " + content.error().message());
     } else if (!same_bytes(*content, *snapshot_content_)) {
@@ -358,7 +358,7 @@ class Simulation {
     const std::vector<std::byte> image = memory->content();
     if (const Verdict verdict = verify(image); !verdict.sound() || verdict.dirty)
       fail(where + ", used again: " + verdict.text());
-    auto after = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(image)), setup_, std::nullopt));
+    auto after = loop.run(read_all(ConstBytes(image), setup_, std::nullopt));
     if (!after || *after != content) fail(where + ": used again, it reads differently");
     check_snapshot(loop, image, where + ", used again");
   }
@@ -385,7 +385,7 @@ class Simulation {
       fail("closed: " + verdict.text());
     }
     EventLoop loop(std::make_unique<SimulatedScheduler>(0));  // nothing waits on memory
-    auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(crash_)), setup_, std::nullopt));
+    auto content = loop.run(read_all(ConstBytes(crash_), setup_, std::nullopt));
     if (!content || !same_bytes(*content, final_content_)) fail("closed and opened again, it reads differently");
     check_snapshot(loop, crash_, "closed");
   }

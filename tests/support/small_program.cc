@@ -112,7 +112,7 @@ Prepared prepare(const SmallVariant& variant) {
   }
   if (variant.snapshot && !add_snapshot(prepared.image, "1")) prepared.failure = "no snapshot";
   if (const Verdict verdict = verify(prepared.image); !verdict.clean()) prepared.failure = verdict.text();
-  auto content = loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(prepared.image)), prepared.test));
+  auto content = loop.run(read_all(ConstBytes(prepared.image), prepared.test));
   if (content) prepared.content = *content;
   return prepared;
 }
@@ -268,7 +268,7 @@ class SmallRun {
   }
 
   Result<std::vector<std::byte>> read(EventLoop& loop, std::optional<std::string> snapshot) {
-    return loop.run(read_all(std::make_unique<MemoryStorage>(ConstBytes(crash_)), prepared_.test, std::move(snapshot)));
+    return loop.run(read_all(ConstBytes(crash_), prepared_.test, std::move(snapshot)));
   }
 
   void examine_closed() {

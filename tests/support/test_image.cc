@@ -1,6 +1,6 @@
 #include "support/test_image.h"
 
-#include "byre/storage/memory.h"
+#include "support/view_storage.h"
 
 namespace byre::test {
 
@@ -17,14 +17,15 @@ Task<Result<std::unique_ptr<Disk>>> open_image(std::unique_ptr<Storage> storage,
   if (!test.image.backing_name.empty()) {
     OpenOptions raw;
     raw.format = "raw";
-    auto storage_below = std::make_unique<MemoryStorage>(ConstBytes(test.backing));
+    auto storage_below = std::make_unique<ViewStorage>(ConstBytes(test.backing));
     BYRE_CO_TRY(backing, co_await open_disk(std::move(storage_below), raw, nullptr));
   }
   co_return co_await open_disk(std::move(storage), options, std::move(backing));
 }
 
-Task<Result<std::vector<std::byte>>> read_all(std::unique_ptr<Storage> storage, const TestImage& test,
+Task<Result<std::vector<std::byte>>> read_all(ConstBytes image, const TestImage& test,
                                               std::optional<std::string> snapshot) {
+  auto storage = std::make_unique<ViewStorage>(image);
   BYRE_CO_TRY(auto disk, co_await open_image(std::move(storage), test, false, std::move(snapshot)));
   std::vector<std::byte> content(disk->size_bytes());
   const Bytes target(content);

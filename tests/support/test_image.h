@@ -25,9 +25,9 @@ struct TestImage {
 Task<Result<std::unique_ptr<Disk>>> open_image(std::unique_ptr<Storage> storage, const TestImage& test, bool writable,
                                                std::optional<std::string> snapshot = std::nullopt);
 
-// The whole disk of an image that lies in memory. Needs no scheduler that picks: memory never waits, but for
-// decompression, which goes through the loop that runs.
-Task<Result<std::vector<std::byte>>> read_all(std::unique_ptr<Storage> storage, const TestImage& test,
+// The whole disk of an image that lies in memory, and is not copied. Needs no scheduler that picks: memory never waits,
+// but for decompression, which goes through the loop that runs.
+Task<Result<std::vector<std::byte>>> read_all(ConstBytes image, const TestImage& test,
                                               std::optional<std::string> snapshot = std::nullopt);
 
 }  // namespace byre::test
