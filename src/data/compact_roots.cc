@@ -51,6 +51,7 @@ class Reader {
     BYRE_CO_TRY(const std::vector<format::Snapshot> snapshots, co_await read_snapshots(storage_, header_));
     std::uint64_t entry = header_.snapshot_table.bytes;
     for (const format::Snapshot& snapshot : snapshots) {
+      BYRE_CO_CHECK(check_usable(snapshot, header_, storage_.size_bytes()));
       BYRE_CO_CHECK(
           co_await add_l1(snapshot.l1_table, snapshot.l1_entries, entry));  // the entry begins with the pointer
       entry += round_up(format::stored_snapshot_table_bytes({snapshot}), 8);

@@ -18,10 +18,11 @@
 namespace byre {
 namespace {
 
-// What is known of a host cluster; generations count up from first_generation.
+// What is known of a host cluster, or of several where the file is long; generations count up from first_generation.
 constexpr std::uint16_t is_free = 0, is_table = 1, is_payload = 2, first_generation = 3;
 constexpr std::uint16_t of_disk = 0x8000;  // the disk itself refers to it
 constexpr std::uint64_t most_generations = 16;
+constexpr std::uint64_t most_units = 16 << 20;
 
 class Surveyor {
  public:
@@ -32,7 +33,8 @@ class Surveyor {
     layout_.disk_size_bytes = size_bytes;
     layout_.file_size_bytes = storage_.size_bytes();
     layout_.backed = !header_.backing_name.empty();
-    clusters_.assign(geometry_.clusters_for(layout_.file_size_bytes), is_free);
+    while ((layout_.file_size_bytes >> unit_bits_) >= most_units) ++unit_bits_;
+    units_.assign((layout_.file_size_bytes >> unit_bits_) + 1, is_free);
     BYRE_CO_CHECK(co_await mark_tables());
     BYRE_CO_CHECK(co_await mark_snapshots());
     BYRE_CO_CHECK(co_await mark_tree(l1_, layout_.snapshots.size(), of_disk));
@@ -49,19 +51,18 @@ class Surveyor {
     return snapshot * generations() / (layout_.snapshots.size() + 1);
   }
 
-  std::uint16_t known_of(std::uint64_t cluster) const {
-    return static_cast<std::uint16_t>(clusters_[cluster] & (of_disk - 1));
-  }
+  std::uint16_t known_of(std::uint64_t unit) const { return static_cast<std::uint16_t>(units_[unit] & (of_disk - 1)); }
 
-  std::uint64_t generation_of(std::uint64_t cluster) const {
-    const std::uint16_t known = known_of(cluster);
+  std::uint64_t generation_of(std::uint64_t unit) const {
+    const std::uint16_t known = known_of(unit);
     return known < first_generation ? 0 : known - first_generation;
   }
 
   void mark(std::uint64_t first, std::uint64_t count, std::uint16_t what) {
-    for (std::uint64_t i = first; i < std::min<std::uint64_t>(first + count, clusters_.size()); ++i) {
-      if (known_of(i) == is_free) clusters_[i] = what;
-      if ((what & of_disk) != 0) clusters_[i] |= of_disk;
+    const std::uint64_t shift = unit_bits_ - geometry_.cluster_bits;
+    for (std::uint64_t i = first >> shift; i <= (first + count - 1) >> shift && i < units_.size() && count > 0; ++i) {
+      if (known_of(i) == is_free) units_[i] = what;
+      if ((what & of_disk) != 0) units_[i] |= of_disk;
     }
   }
 
@@ -85,7 +86,6 @@ class Surveyor {
     BYRE_CO_TRY(const std::vector<format::Snapshot> snapshots, co_await read_snapshots(storage_, header_));
     for (const format::Snapshot& snapshot : snapshots) layout_.snapshots.push_back(snapshot.name);
     for (std::size_t i = 0; i < snapshots.size(); ++i) {
-      BYRE_CO_CHECK(check_usable(snapshots[i], header_, storage_.size_bytes()));
       BYRE_CO_TRY(const std::vector<std::uint64_t> l1,
                   co_await read_table(storage_, snapshots[i].l1_table, snapshots[i].l1_entries));
       BYRE_CO_CHECK(co_await mark_tree(l1, i, 0));
@@ -134,13 +134,13 @@ class Surveyor {
   }
 
   void fill_file() {
-    layout_.file.assign(std::min<std::uint64_t>(options_.cells, std::max<std::size_t>(1, clusters_.size())),
-                        empty_cell());
-    for (std::uint64_t cluster = 0; cluster < clusters_.size(); ++cluster) {
-      const std::uint16_t known = known_of(cluster);
-      const bool is_of_disk = (clusters_[cluster] & of_disk) != 0;
-      const std::uint64_t begin = cluster << geometry_.cluster_bits;
-      const std::uint64_t end = begin + geometry_.cluster_size_bytes();
+    const std::uint64_t clusters = geometry_.clusters_for(layout_.file_size_bytes);
+    layout_.file.assign(std::min(options_.cells, std::max<std::uint64_t>(1, clusters)), empty_cell());
+    for (std::uint64_t unit = 0; unit < units_.size(); ++unit) {
+      const std::uint16_t known = known_of(unit);
+      const bool is_of_disk = (units_[unit] & of_disk) != 0;
+      const std::uint64_t begin = unit << unit_bits_;
+      const std::uint64_t end = begin + (std::uint64_t{1} << unit_bits_);
       spread(layout_.file, layout_.file_size_bytes, begin, end, [&](LayoutCell& cell, std::uint64_t bytes) {
         if (known == is_free) {
           cell.nothing += bytes;
@@ -149,7 +149,7 @@ class Surveyor {
         } else if (known == is_payload) {
           cell.compressed += bytes;
         } else {
-          (is_of_disk ? cell.data : cell.snapshots_only)[generation_of(cluster)] += bytes;
+          (is_of_disk ? cell.data : cell.snapshots_only)[generation_of(unit)] += bytes;
         }
       });
     }
@@ -184,8 +184,8 @@ class Surveyor {
   }
 
   void add_entry(std::uint64_t guest, const format::L2Entry& entry) {
-    const std::uint64_t host = entry.kind == format::ClusterKind::normal ? geometry_.cluster_index(entry.host) : 0;
-    const std::uint64_t generation = generation_of(host);
+    const std::uint64_t host = entry.kind == format::ClusterKind::normal ? entry.host.bytes : 0;
+    const std::uint64_t generation = generation_of(host >> unit_bits_);
     const std::uint64_t end = guest + geometry_.cluster_size_bytes();
     spread(layout_.disk, layout_.disk_size_bytes, guest, end, [&](LayoutCell& cell, std::uint64_t bytes) {
       switch (entry.kind) {
@@ -197,8 +197,7 @@ class Surveyor {
       }
     });
     if (host == 0 || guest >= layout_.disk_size_bytes) return;
-    dots_.insert(
-        {on_grid(guest, layout_.disk_size_bytes), on_grid(entry.host.bytes, layout_.file_size_bytes), generation});
+    dots_.insert({on_grid(guest, layout_.disk_size_bytes), on_grid(host, layout_.file_size_bytes), generation});
   }
 
   std::uint64_t on_grid(std::uint64_t at, std::uint64_t total) const {
@@ -211,7 +210,8 @@ class Surveyor {
   const format::Geometry geometry_;
   const std::vector<std::uint64_t>& l1_;
   const LayoutOptions options_;
-  std::vector<std::uint16_t> clusters_;  // of the file
+  std::vector<std::uint16_t> units_;  // of the file: a cluster, or several in a long file
+  unsigned unit_bits_ = geometry_.cluster_bits;
   std::set<std::tuple<std::uint64_t, std::uint64_t, std::uint64_t>> dots_;
   ImageLayout layout_;
 };

@@ -109,6 +109,7 @@ def look(image, thorough):
     if thorough and not SANITIZED:
         run("info", "--output=json", image)
         run("map", "--output=json", "-f", "qcow2", image)
+        run("map", "--output=svg", "-f", "qcow2", image)
     if thorough:
         run("map", "-f", "qcow2", image)
         run("snapshot", "--diff", "1", "-f", "qcow2", image)

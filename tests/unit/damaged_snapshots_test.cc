@@ -1,11 +1,12 @@
-// Snapshots of images that somebody damaged, and other versions and refcount widths of them: where more than leaks is
-// wrong they are refused with nothing changed, for a count that is too low would have clusters given back that are in
-// use. Where only leaks are, nothing is lost.
+// Snapshots of images that somebody damaged, other versions and refcount widths of them, and compacting them: where
+// more than leaks is wrong they are refused with nothing changed, for a count that is too low would have clusters given
+// back that are in use. Where only leaks are, nothing is lost.
 
 #include <gtest/gtest.h>
 
 #include "byre/check/check.h"
 #include "byre/ops/amend.h"
+#include "byre/ops/compact.h"
 #include "byre/ops/snapshot.h"
 #include "byre/storage/memory.h"
 #include "byre/task/pollers.h"
@@ -16,7 +17,7 @@
 namespace byre::test {
 namespace {
 
-enum class Kind { nothing, create, apply, remove, width, version };
+enum class Kind { nothing, create, apply, remove, width, version, compact };
 
 class DamagedSnapshots : public testing::Test {
  protected:
@@ -41,10 +42,18 @@ class DamagedSnapshots : public testing::Test {
     co_return co_await amend_disk(disk, std::move(options));
   }
 
+  static Task<Result<void>> compact(Disk& disk) {
+    CompactOptions options;
+    options.zeroes = true;
+    BYRE_CO_TRY([[maybe_unused]] const CompactReport report, co_await compact_disk(disk, options));
+    co_return Result<void>{};
+  }
+
   static Task<Result<void>> work(Disk& disk, Kind kind) {
     if (kind == Kind::nothing) co_return Result<void>{};
     if (kind == Kind::apply) co_return co_await apply_snapshot(disk, "1");
     if (kind == Kind::remove) co_return co_await delete_snapshot(disk, "1", SnapshotKey::id);
+    if (kind == Kind::compact) co_return co_await compact(disk);
     if (kind == Kind::width || kind == Kind::version) co_return co_await amend(disk, kind);
     NewSnapshot snapshot;
     snapshot.name = "new";
@@ -88,7 +97,7 @@ TEST_F(DamagedSnapshots, AreRefusedWithNothingChangedOrAreSound) {
   unsigned done = 0;
   for (const DamagedImage& image : damaged_images()) {
     const std::vector<std::byte> opened = run(image.bytes, Kind::nothing).bytes;
-    for (const Kind kind : {Kind::create, Kind::apply, Kind::remove, Kind::width, Kind::version}) {
+    for (const Kind kind : {Kind::create, Kind::apply, Kind::remove, Kind::width, Kind::version, Kind::compact}) {
       if ((kind == Kind::apply || kind == Kind::remove) && !image.snapshot) continue;
       SCOPED_TRACE(image.name + ", operation " + std::to_string(static_cast<int>(kind)));
       const Outcome result = run(image.bytes, kind);
@@ -114,7 +123,7 @@ TEST_F(DamagedSnapshots, SurviveImagesMadeToHarm) {
     if (image.file_size_bytes > 0) continue;
     SCOPED_TRACE(image.file_name());
     const std::vector<std::byte> opened = run(image.bytes, Kind::nothing).bytes;
-    for (const Kind kind : {Kind::create, Kind::apply, Kind::remove, Kind::width, Kind::version}) {
+    for (const Kind kind : {Kind::create, Kind::apply, Kind::remove, Kind::width, Kind::version, Kind::compact}) {
       const Outcome result = run(image.bytes, kind);
       if (result.error) {
         EXPECT_TRUE(result.bytes == opened) << result.error->message();

@@ -42,8 +42,9 @@ struct ImageLayout {
   std::vector<LayoutDot> dots;         // each once, for uncompressed data of the disk
 };
 
-// Memory: two bytes for each cluster of the file. Nothing else may use the disk meanwhile. Errors: unsupported (raw,
-// extended L2 entries), corrupt, I/O.
+// Memory: two bytes for each cluster of the file, at most 32 MiB: where it has more than 16 million clusters,
+// neighbours are told as one. Nothing else may use the disk meanwhile. Errors: unsupported (raw, extended L2 entries),
+// corrupt, I/O.
 Task<Result<ImageLayout>> image_layout(Disk& disk, LayoutOptions options);
 
 }  // namespace byre
