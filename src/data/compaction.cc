@@ -20,7 +20,6 @@ namespace byre {
 namespace {
 
 constexpr std::uint64_t round_clusters = 1 << 20;
-constexpr std::uint64_t batch_bytes = 32 << 20;
 constexpr std::uint64_t anywhere = ~std::uint64_t{0};
 
 // Pointers to the same thing lie one behind the other; the last ones lead to the end of the file.
@@ -91,7 +90,7 @@ Task<Result<void>> Compaction::work() {
 }
 
 std::uint64_t Compaction::batch_clusters() const {
-  return std::max<std::uint64_t>(1, batch_bytes >> geometry_.cluster_bits);
+  return std::max<std::uint64_t>(1, batch_bytes_ >> geometry_.cluster_bits);
 }
 
 Result<void> Compaction::check_cancelled() const {
@@ -191,12 +190,21 @@ void Compaction::add_move(MoveBatch& batch, const Moves& moves, std::size_t inde
   }
 }
 
+// Free clusters of the file need not have space where it is stored. A batch that finds none is tried in smaller parts,
+// each of which gives back what it takes.
 Task<Result<void>> Compaction::move_clusters(const Moves& moves) {
   for (std::size_t next = 0; next < moves.places.size();) {
     const std::size_t end = std::min<std::size_t>(moves.places.size(), next + batch_clusters());
     MoveBatch batch(geometry_);
-    for (; next < end; ++next) add_move(batch, moves, next);
-    BYRE_CO_CHECK(co_await perform(std::move(batch)));
+    for (std::size_t i = next; i < end; ++i) add_move(batch, moves, i);
+    auto moved = co_await perform(std::move(batch));
+    if (moved) {
+      next = end;
+      continue;
+    }
+    if (moved.error().code() != ErrorCode::no_space || !mover_.exact() || batch_clusters() == 1) co_return moved;
+    BYRE_PROBE("data: a batch of moves that found no space is tried in parts");
+    batch_bytes_ /= 4;
   }
   co_return Result<void>{};
 }
@@ -222,7 +230,7 @@ Task<Result<void>> Compaction::move_payloads(std::vector<Pointer> pointers, std:
   PayloadPacker packer(geometry_, map_, below);
   for (std::size_t end = groups.size(); end > 0;) {
     std::size_t begin = end;
-    for (std::uint64_t bytes = 0; begin > 0 && bytes < batch_bytes; --begin) {
+    for (std::uint64_t bytes = 0; begin > 0 && bytes < batch_bytes_; --begin) {
       bytes += decoded_payload(geometry_, groups[begin - 1].front().word).length_bytes;
     }
     MoveBatch batch(geometry_);

@@ -93,6 +93,7 @@ class Compaction {
   const CompactionOptions options_;
   ClusterMover mover_;
   HostMap map_;
+  std::uint64_t batch_bytes_ = 32 << 20;
   std::map<std::uint64_t, ClusterRun> room_;  // taken for tables, by the first cluster that they have now
   std::vector<ClusterRun> freed_;             // and for others only once all that moves has its place
   CompactionCounts counts_;

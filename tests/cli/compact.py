@@ -70,10 +70,10 @@ def requests(image, commands):
     subprocess.run(["qemu-io", "-f", "qcow2", *commands, image], capture_output=True, timeout=300, check=False)
 
 
-def make_image(draw, path, size, cluster, snapshots, count):
+def make_image(draw, path, size, cluster, snapshots, count, may_be_backed=True):
     version = draw.choice(["0.10", "1.1", "1.1"])
     options = f"cluster_size={cluster},compat={version}"
-    backing = ["-b", "base.raw", "-F", "raw"] if draw.random() < 0.3 else []
+    backing = ["-b", "base.raw", "-F", "raw"] if may_be_backed and draw.random() < 0.3 else []
     run("qemu-img", "create", "-q", "-f", "qcow2", "-o", options, *backing, path, str(size))
     for i in range(snapshots):
         requests(path, random_requests(draw, size, cluster, count))
@@ -157,6 +157,27 @@ def killed(seed, kills):
     return hits
 
 
+def full_file_system():
+    """Where it is needed most: nothing is free but what the image itself gives back."""
+    if os.geteuid() != 0:
+        return
+    draw = random.Random(5)
+    make_image(draw, "f.qcow2", 128 << 20, 65536, 3, 40, may_be_backed=False)
+    before = contents("f.qcow2")
+    stored = os.stat("f.qcow2").st_blocks * 512
+    os.makedirs("full", exist_ok=True)
+    run("mount", "-t", "tmpfs", "-o", f"size={stored + (2 << 20)}", "none", "full")
+    try:
+        run("cp", "--sparse=always", "f.qcow2", "full/f.qcow2")
+        run("fallocate", "-l", str(os.statvfs("full").f_bavail * 4096 - (512 << 10)), "full/rest")
+        run(BYRE, "compact", "-q", "full/f.qcow2")
+        expect(contents("full/f.qcow2") == before, "full file system: it reads differently")
+        check_clean("full/f.qcow2")
+        check_size("full/f.qcow2", "full file system")
+    finally:
+        run("umount", "full")
+
+
 def refusals():
     run("qemu-img", "create", "-q", "-f", "raw", "r.raw", "1M")
     run(BYRE, "compact", "-f", "raw", "r.raw", code=1)
@@ -178,6 +199,7 @@ def main():
     with open("base.raw", "wb") as file:
         file.write(random.Random(0).randbytes(1 << 20) * 8)
     refusals()
+    full_file_system()
     before = after = 0
     for seed in range(arguments.seed, arguments.seed + arguments.images):
         sizes = one_image(seed)
