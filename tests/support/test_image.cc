@@ -1,5 +1,6 @@
 #include "support/test_image.h"
 
+#include "byre/storage/memory.h"
 #include "support/view_storage.h"
 
 namespace byre::test {
@@ -17,7 +18,12 @@ Task<Result<std::unique_ptr<Disk>>> open_image(std::unique_ptr<Storage> storage,
   if (!test.image.backing_name.empty()) {
     OpenOptions raw;
     raw.format = "raw";
-    auto storage_below = std::make_unique<ViewStorage>(ConstBytes(test.backing));
+    std::unique_ptr<Storage> storage_below;
+    if (writable) {
+      storage_below = std::make_unique<MemoryStorage>(ConstBytes(test.backing));
+    } else {
+      storage_below = std::make_unique<ViewStorage>(ConstBytes(test.backing));
+    }
     BYRE_CO_TRY(backing, co_await open_disk(std::move(storage_below), raw, nullptr));
   }
   co_return co_await open_disk(std::move(storage), options, std::move(backing));

@@ -22,6 +22,7 @@ struct TestImage {
   bool lazy() const { return lazy_refcounts.value_or(image.lazy_refcounts); }
 };
 
+// A disk that is only read reads the backing content where it is: `test` must outlive it.
 Task<Result<std::unique_ptr<Disk>>> open_image(std::unique_ptr<Storage> storage, const TestImage& test, bool writable,
                                                std::optional<std::string> snapshot = std::nullopt);
 
