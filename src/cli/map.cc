@@ -154,8 +154,14 @@ void register_map(Cli& cli) {
   add_size(app, "-s,--start-offset", arguments.start_bytes, "first byte of the range");
   add_size(app, "-l,--max-length", arguments.max_length_bytes, "longest length of the range");
   add_snapshot(app, arguments.snapshot, "--snapshot");
-  app.add_option("--output", arguments.output, "human (default), json, or svg: a picture of the disk and its file")
-      ->check(CLI::IsMember({"human", "json", "svg"}))
+  const auto choose_output = [&arguments](const std::string& text) {
+    if (text != "human" && text != "json" && text != "svg") {
+      throw CLI::ValidationError(fmt::format("--output must be human, json or svg, not '{}'", escape_untrusted(text)));
+    }
+    arguments.output = text;
+  };
+  app.add_option_function<std::string>("--output", choose_output,
+                                       "human (default), json, or svg: a picture of the disk and its file")
       ->type_name("FORMAT");
   add_open_flags(app, arguments.open);
 }

@@ -2,6 +2,8 @@
 
 #include "data/batch_io.h"
 
+#include <algorithm>
+
 #include "byre/task/sync.h"
 
 namespace byre {
@@ -49,6 +51,15 @@ Task<Result<void>> write_batch(Storage& storage, std::vector<BatchPart> parts) {
     group.start(write_bytes(storage, request.offset_bytes, request.bytes));
   }
   co_return co_await group.join();
+}
+
+Task<void> punch_clusters(Storage& storage, unsigned cluster_bits, std::vector<ClusterRun> runs) {
+  for (const ClusterRun& run : runs) {
+    const std::uint64_t begin = run.first << cluster_bits;
+    const std::uint64_t end = std::min(storage.size_bytes(), run.end() << cluster_bits);
+    if (begin >= end) break;
+    [[maybe_unused]] const auto punched = co_await storage.punch(begin, end - begin);
+  }
 }
 
 }  // namespace byre

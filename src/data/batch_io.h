@@ -8,6 +8,7 @@
 #include "byre/base/result.h"
 #include "byre/storage/storage.h"
 #include "byre/task/task.h"
+#include "data/cluster_runs.h"
 
 namespace byre {
 
@@ -20,5 +21,9 @@ struct BatchPart {
 Task<Result<void>> read_batch(Storage& storage, std::vector<BatchPart> parts);
 // In no order, and not synced.
 Task<Result<void>> write_batch(Storage& storage, std::vector<BatchPart> parts);
+
+// Gives the space of clusters back, as far as they lie inside the file. Best effort, as for every cluster that is free.
+// `runs` rise.
+Task<void> punch_clusters(Storage& storage, unsigned cluster_bits, std::vector<ClusterRun> runs);
 
 }  // namespace byre

@@ -72,7 +72,7 @@ Task<Result<std::vector<ClusterRun>>> ClusterMover::run(MoveBatch batch, std::fu
     co_return std::unexpected(lowered.error());
   }
   std::vector<ClusterRun> runs = freed.take_sorted();
-  co_await punch(runs);
+  if (punch_) co_await punch_clusters(storage_, geometry_.cluster_bits, runs);  // nothing durable leads there
   co_return runs;
 }
 
@@ -146,17 +146,6 @@ Task<Result<void>> ClusterMover::point(std::vector<MoveBatch::Patch> patches) {
     BYRE_CO_CHECK(co_await write_batch(storage_, std::move(parts)));
   }
   co_return Result<void>{};
-}
-
-// Best effort. Nothing durable leads there, whatever the counts say.
-Task<void> ClusterMover::punch(const std::vector<ClusterRun>& runs) {
-  if (!punch_) co_return;
-  for (const ClusterRun& run : runs) {
-    const std::uint64_t begin = run.first << geometry_.cluster_bits;
-    const std::uint64_t end = std::min(storage_.size_bytes(), run.end() << geometry_.cluster_bits);
-    if (begin >= end) break;
-    [[maybe_unused]] const auto punched = co_await storage_.punch(begin, end - begin);
-  }
 }
 
 }  // namespace byre

@@ -62,7 +62,6 @@ class ClusterMover {
   Task<Result<void>> prepare(const MoveBatch& batch, const std::vector<ClusterRun>& claimed);
   Task<Result<void>> copy(const std::vector<MoveBatch::Transfer>& transfers);
   Task<Result<void>> point(std::vector<MoveBatch::Patch> patches);
-  Task<void> punch(const std::vector<ClusterRun>& runs);
 
   Storage& storage_;
   const format::Geometry geometry_;

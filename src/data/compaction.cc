@@ -7,11 +7,13 @@
 #include "data/compaction.h"
 
 #include <algorithm>
+#include <span>
 #include <utility>
 
 #include "base/math.h"
 #include "base/probe.h"
 #include "base/text.h"
+#include "data/batch_io.h"
 #include "data/load.h"
 #include "data/payload_packer.h"
 #include "format/refcount.h"
@@ -329,12 +331,8 @@ Task<Result<bool>> Compaction::drop_blocks() {
 }
 
 Task<Result<void>> Compaction::cut() {
-  if (options_.punch) {
-    for (const ClusterRun& run : map_.holes()) {
-      const std::uint64_t begin = run.first << geometry_.cluster_bits;
-      [[maybe_unused]] const auto punched = co_await storage_.punch(begin, run.count << geometry_.cluster_bits);
-    }
-  }
+  std::vector<ClusterRun> holes = map_.holes();
+  if (options_.punch) co_await punch_clusters(storage_, geometry_.cluster_bits, std::move(holes));
   const std::uint64_t end = map_.end() << geometry_.cluster_bits;
   BYRE_CO_CHECK(co_await storage_.flush());  // no count behind the end that the file will have
   if (end < storage_.size_bytes()) BYRE_CO_CHECK(co_await storage_.resize(end));

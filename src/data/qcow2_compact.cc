@@ -31,9 +31,11 @@ Result<void> Qcow2Disk::check_compactable() const {
   return {};
 }
 
-// The checker knows what is not referred to. It clears the dirty bit; the exclusive operation sets it again.
+// The checker knows what is not referred to. It clears the dirty bit; the exclusive operation sets it again. Other
+// marks go before it changes anything (O-19).
 Task<Result<void>> Qcow2Disk::free_leaks() {
   BYRE_PROBE("data: leaks are freed before compacting");
+  BYRE_CO_CHECK(co_await prepare_change());
   CheckOptions options;
   options.repair = Repair::leaks;
   BYRE_CO_TRY(const CheckReport report, co_await check_image(*storage_, std::move(options)));

@@ -10,6 +10,7 @@
 #include "base/probe.h"
 #include "base/text.h"
 #include "byre/check/check.h"
+#include "data/batch_io.h"
 #include "data/exclusive.h"
 #include "data/header_rewrite.h"
 #include "data/qcow2_disk.h"
@@ -136,15 +137,8 @@ Task<Result<void>> Qcow2Disk::lower_counts(TreeCounts& counts) {
   co_return done;
 }
 
-// Best effort, as for every cluster that is free.
 Task<void> Qcow2Disk::punch_runs(std::vector<ClusterRun> runs) {
-  const std::uint64_t there = storage_->size_bytes();
-  for (const ClusterRun& run : runs) {
-    const std::uint64_t begin = run.first << geometry_.cluster_bits;
-    const std::uint64_t end = std::min(there, run.end() << geometry_.cluster_bits);
-    if (!discard_ || begin >= end) break;
-    [[maybe_unused]] const auto punched = co_await storage_->punch(begin, end - begin);
-  }
+  if (discard_) co_await punch_clusters(*storage_, geometry_.cluster_bits, std::move(runs));
 }
 
 // Not synced.

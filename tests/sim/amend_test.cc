@@ -44,12 +44,6 @@ Task<Result<void>> change(Disk& disk, SimulatedRandom& random) {
   co_return Result<void>{};
 }
 
-Task<Result<void>> take(Disk& disk) {
-  NewSnapshot snapshot;
-  BYRE_CO_TRY([[maybe_unused]] const std::string id, co_await create_snapshot(disk, snapshot));
-  co_return Result<void>{};
-}
-
 class AmendProgram {
  public:
   AmendProgram(std::uint64_t seed, FaultPlan fault) : random_(seed * 2 + 1), run_(seed, draw(random_)), fault_(fault) {}
@@ -58,7 +52,7 @@ class AmendProgram {
     for (std::uint64_t i = random_.below(3);; --i) {
       run_.prepare([this](Disk& disk) { return change(disk, random_); });
       if (i == 0) break;
-      run_.prepare(take);
+      run_.prepare(take_snapshot);
     }
     const DiskState same = run_.state();
     for (int step = 0; step < 3 && run_.failure.empty(); ++step) {

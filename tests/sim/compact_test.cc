@@ -86,12 +86,6 @@ Task<Result<void>> change(Disk& disk, SimulatedRandom& random) {
   co_return Result<void>{};
 }
 
-Task<Result<void>> take(Disk& disk) {
-  NewSnapshot snapshot;
-  BYRE_CO_TRY([[maybe_unused]] const std::string id, co_await create_snapshot(disk, snapshot));
-  co_return Result<void>{};
-}
-
 class CompactProgram {
  public:
   CompactProgram(std::uint64_t seed, FaultPlan fault)
@@ -101,7 +95,7 @@ class CompactProgram {
     if (is_long(run_.test())) {
       // The snapshot's L1 table of two clusters lies behind holes that are too short for it.
       run_.prepare([this](Disk& disk) { return write_and_perforate(disk, random_); });
-      run_.prepare(take);
+      run_.prepare(take_snapshot);
     } else {
       live();
     }
@@ -129,7 +123,7 @@ class CompactProgram {
     for (std::uint64_t i = snapshots_;; --i) {
       run_.prepare([this](Disk& disk) { return change(disk, random_); });
       if (i == 0) break;
-      run_.prepare(take);
+      run_.prepare(take_snapshot);
     }
     drop_snapshots();
     if (run_.test().image.geometry.version == 3 && random_.one_in(3)) {

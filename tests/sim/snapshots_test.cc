@@ -56,13 +56,6 @@ Task<Result<void>> change(Disk& disk, SimulatedRandom& random) {
   co_return Result<void>{};
 }
 
-Task<Result<void>> take(Disk& disk) {
-  NewSnapshot snapshot;
-  snapshot.name = "some name";
-  BYRE_CO_TRY([[maybe_unused]] const std::string id, co_await create_snapshot(disk, snapshot));
-  co_return Result<void>{};
-}
-
 Task<Result<void>> write_all(Disk& disk) {
   const std::vector<std::byte> data(disk.size_bytes(), std::byte{0x5A});
   const ConstBytes bytes(data);
@@ -106,7 +99,7 @@ class SnapshotProgram {
       std::uint64_t next = 1;
       for (const std::string& id : ids) next = std::max<std::uint64_t>(next, std::stoull(id) + 1);
       after.snapshots[std::to_string(next)] = state.disk;
-      return run_.run(take, after, fault);
+      return run_.run(take_snapshot, after, fault);
     }
     const std::string id = ids[random_.below(ids.size())];
     if (kind == 1) {
@@ -154,7 +147,7 @@ SeededOutcome run_with_vm_state(std::uint64_t seed, std::size_t, const FaultPlan
   if (l1_entries_behind_the_disk(run.image()) == 0) outcome.failure = "no VM state to begin with";
   DiskState after = run.state();
   after.snapshots["1"] = after.disk;
-  run.run(take, after, fault);
+  run.run(take_snapshot, after, fault);
   outcome.operations = {run.operations};
   if (fault.nth == 0 && l1_entries_behind_the_disk(run.image()) != 0) outcome.failure = "the VM state stays";
   run.run([](Disk& disk) { return apply_snapshot(disk, "1"); }, after);

@@ -183,4 +183,11 @@ void OperationRun::finish(bool faulty) {
   known_leaks_ = verdict.leaks;
 }
 
+Task<Result<void>> take_snapshot(Disk& disk) {
+  NewSnapshot snapshot;
+  snapshot.name = "some name";
+  BYRE_CO_TRY([[maybe_unused]] const std::string id, co_await create_snapshot(disk, snapshot));
+  co_return Result<void>{};
+}
+
 }  // namespace byre::test

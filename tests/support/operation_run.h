@@ -75,4 +75,7 @@ class OperationRun {
   std::uint64_t known_leaks_ = 0;
 };
 
+// One of these operations: an internal snapshot, of some name.
+Task<Result<void>> take_snapshot(Disk& disk);
+
 }  // namespace byre::test

@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "byre/data/disk.h"
+#include "byre/ops/compact.h"
 #include "byre/storage/simulated.h"
 #include "byre/task/sync.h"
 #include "support/image_builder.h"
@@ -199,6 +200,19 @@ TEST_P(Autoclear, ClearsTheBitsWithTheCorruptBitThatAReadSets) {
   EXPECT_FALSE(session.run(session.disk().write(0, some)).has_value());
   EXPECT_TRUE(session.run(session.disk().close()).has_value());
   EXPECT_EQ(session.image(), marked);
+}
+
+// Freeing leaks is the work of the checker, but for compacting it is the first change.
+TEST(AutoclearOfCompacting, ClearsTheBitsDurablyBeforeLeaksAreFreed) {
+  ImageBuilder image = test::sample_image();
+  image.add_clusters(2);  // counted, and nothing refers to them
+  image.put64(autoclear_at, std::uint64_t{1} << 63 | 0x10);
+  Session session(image.take());
+  const auto done = session.run(compact_disk(session.disk(), {}));
+  EXPECT_TRUE(done.has_value()) << done.error().message();
+  EXPECT_TRUE(session.run(session.disk().close()).has_value());
+  EXPECT_TRUE(session.cleared_first());
+  EXPECT_EQ(session.load64(autoclear_at), 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Bits, Autoclear,
