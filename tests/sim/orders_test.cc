@@ -27,9 +27,10 @@ Walked walk_orders(std::uint64_t seed, unsigned requests, std::uint64_t limit) {
   options.images_per_crash = 2;
   OrderWalk walk;
   options.choose = [&walk](std::size_t count) { return walk.choose(count); };
+  const RepeatedSimulation simulation(options);
   Walked walked;
   for (walked.orders = 1;; ++walked.orders) {
-    const SimulationResult result = simulate(options);
+    const SimulationResult result = simulation.run();
     const auto* info = testing::UnitTest::GetInstance()->current_test_info();
     EXPECT_EQ(result.failure, "") << "seed " << seed << ", order " << walk.text()
                                   << "; repeat with: BYRE_SIM_SEED=" << seed

@@ -111,13 +111,19 @@ Setup draw(const SimulationOptions& options, SimulatedRandom& random) {
   return setup;
 }
 
+}  // namespace
+
 class Simulation {
  public:
-  explicit Simulation(const SimulationOptions& options) : options_(options), random_(options.seed * 2 + 1) {}
+  // What comes before the program; a failure shows in the result.
+  explicit Simulation(const SimulationOptions& options)
+      : options_(options), random_(options.seed * 2 + 1), setup_(draw(options_, random_)) {
+    prepare();
+  }
 
+  // Once: the program goes on from what was prepared.
   SimulationResult run() {
-    setup_ = draw(options_, random_);
-    if (!prepare()) return std::move(result_);
+    if (!result_.failure.empty()) return std::move(result_);
     auto scheduler = std::make_unique<SimulatedScheduler>(options_.seed);
     SimulatedScheduler& schedule = *scheduler;
     SimulatedDiskOptions disk_options;
@@ -181,7 +187,7 @@ class Simulation {
   }
 
   // Runs the first part on memory, and takes the snapshot.
-  bool prepare() {
+  void prepare() {
     image_ = fresh_image(setup_.image);
     if (options_.crowded) crowd(image_, 8 + random_.below(80));
     known_leaks_ = verify(image_).leaks;
@@ -189,23 +195,22 @@ class Simulation {
     auto storage = std::make_unique<MemoryStorage>(ConstBytes(image_));
     MemoryStorage* memory = storage.get();
     auto disk = loop.run(open_image(std::move(storage), setup_, true, std::nullopt));
-    if (!disk) return fail("preparation: " + disk.error().message()), false;
+    if (!disk) return void(fail("preparation: " + disk.error().message()));
     for (const Operation& operation : setup_.before) {
       const auto done = loop.run(perform(**disk, operation));
       if (!done && done.error().code() != ErrorCode::io && done.error().code() != ErrorCode::invalid_argument) {
-        return fail("preparation: " + done.error().message()), false;
+        return void(fail("preparation: " + done.error().message()));
       }
     }
-    if (auto closed = loop.run((*disk)->close()); !closed) return fail(closed.error().message()), false;
+    if (auto closed = loop.run((*disk)->close()); !closed) return void(fail(closed.error().message()));
     image_ = memory->content();
     if (const Verdict verdict = verify(image_); verdict.dirty || !verdict.sound() || verdict.leaks != known_leaks_) {
-      return fail("after the preparation: " + verdict.text()), false;
+      return void(fail("after the preparation: " + verdict.text()));
     }
     auto content = loop.run(read_all(ConstBytes(image_), setup_, std::nullopt));
-    if (!content) return fail("preparation: " + content.error().message()), false;
+    if (!content) return void(fail("preparation: " + content.error().message()));
     oracle_.emplace(*content);
     if (setup_.snapshot && add_snapshot(image_, "1")) snapshot_content_ = *content;
-    return true;
   }
 
   static Task<Result<void>> perform(Disk& disk, Operation operation) {
@@ -404,11 +409,13 @@ class Simulation {
   bool trace_ = false;
 };
 
-}  // namespace
+SimulationResult simulate(const SimulationOptions& options) { return std::make_unique<Simulation>(options)->run(); }
 
-SimulationResult simulate(const SimulationOptions& options) {
-  auto simulation = std::make_unique<Simulation>(options);
-  return simulation->run();
-}
+RepeatedSimulation::RepeatedSimulation(const SimulationOptions& options)
+    : prepared_(std::make_unique<Simulation>(options)) {}
+
+RepeatedSimulation::~RepeatedSimulation() = default;
+
+SimulationResult RepeatedSimulation::run() const { return std::make_unique<Simulation>(*prepared_)->run(); }
 
 }  // namespace byre::test

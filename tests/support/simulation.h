@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "byre/storage/simulated.h"
@@ -43,5 +44,20 @@ struct SimulationResult {
 };
 
 SimulationResult simulate(const SimulationOptions& options);
+
+class Simulation;
+
+// One program run again and again, each time in another order: image and backing content are made once.
+class RepeatedSimulation {
+ public:
+  explicit RepeatedSimulation(const SimulationOptions& options);
+  RepeatedSimulation(const RepeatedSimulation&) = delete;
+  RepeatedSimulation& operator=(const RepeatedSimulation&) = delete;
+  ~RepeatedSimulation();
+  SimulationResult run() const;
+
+ private:
+  std::unique_ptr<Simulation> prepared_;
+};
 
 }  // namespace byre::test

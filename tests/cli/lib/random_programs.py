@@ -152,7 +152,7 @@ def main(program_class, description, programs):
     parser.add_argument("--programs", type=int, default=programs)
     parser.add_argument("--first", type=int, default=1, help="seed of the first program")
     parser.add_argument("--seed", type=int, help="run only this program")
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=2 * os.cpu_count())  # a tool waits half of its time
     arguments = parser.parse_args()
     if not (shutil.which("qemu-img") and shutil.which("qemu-io")):
         return 77
