@@ -30,6 +30,7 @@ struct Arguments {
   bool compress = false;
   bool keep_target = false;
   bool target_is_zero = false;
+  bool all_snapshots = false;
   bool progress = false;
   bool quiet = false;
 };
@@ -59,6 +60,7 @@ Result<ConvertOptions> read_options(const Arguments& arguments, ops::OptionList 
   options.create = !arguments.keep_target;
   options.target_reads_zero = arguments.target_is_zero;
   options.target_cache = arguments.target_cache;
+  options.all_snapshots = arguments.all_snapshots;
   options.copy.parallel_requests = arguments.parallel_requests;
   options.copy.sparse_bytes = arguments.sparse_bytes.value_or(options.copy.sparse_bytes);
   options.copy.compress = arguments.compress;
@@ -128,12 +130,14 @@ void register_convert(Cli& cli) {
                           "  byre convert -f raw -O qcow2 disk.img disk.qcow2\n"
                           "  byre convert -c -O qcow2 -o compression_type=zstd vm.qcow2 small.qcow2\n"
                           "  byre convert -O qcow2 -l before-upgrade vm.qcow2 old.qcow2\n"
+                          "  byre convert -O qcow2 --all-snapshots -c vm.qcow2 archive.qcow2\n"
                           "  byre convert -O qcow2 -B base.qcow2 -F qcow2 vm.qcow2 overlay.qcow2\n"},
                          run);
   app.add_option("files", arguments.files, "the sources, concatenated, and the target");
   add_open_flags(app, arguments.source);
   add_cache_mode(app, "-T,--source-cache", arguments.source.cache, "cache mode of the sources (default: writeback)");
   add_snapshot(app, arguments.snapshot);
+  app.add_flag("--all-snapshots", arguments.all_snapshots, "copy the internal snapshots too, sharing what they share");
   add_target_options(app, arguments);
   add_copy_options(app, arguments);
 }

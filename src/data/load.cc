@@ -137,12 +137,14 @@ Task<Result<LoadedImage>> load_image(Storage& storage, format::Header header, Lo
     parts.bitmap_data = std::move(bitmaps.data);
     if (options.snapshot) {
       BYRE_CO_TRY(const std::size_t index, find_snapshot(snapshots, *options.snapshot, options.snapshot_key));
-      const format::Snapshot& snapshot = snapshots[index];
-      BYRE_CO_CHECK(check_usable(snapshot, header, storage.size_bytes()));
-      l1_table = snapshot.l1_table;
-      l1_entries = snapshot.l1_entries;
-      image.size_bytes = snapshot.disk_size_bytes.value_or(image.size_bytes);
+      options.state = snapshots[index];
     }
+  }
+  if (options.state) {
+    BYRE_CO_CHECK(check_usable(*options.state, header, storage.size_bytes()));
+    l1_table = options.state->l1_table;
+    l1_entries = options.state->l1_entries;
+    image.size_bytes = options.state->disk_size_bytes.value_or(image.size_bytes);
   }
   BYRE_CO_TRY(std::vector<std::uint64_t> l1, co_await read_table(storage, l1_table, l1_entries));
   parts.l1 = meta::ResidentTable(l1_table, std::move(l1));

@@ -20,6 +20,7 @@ struct LoadOptions {
   std::uint64_t cache_size_bytes = 0;  // 0: enough for the whole image, at most 32 MiB
   std::optional<std::string> snapshot;
   SnapshotKey snapshot_key = SnapshotKey::id_or_name;
+  std::optional<format::Snapshot> state;  // the same, already found
 };
 
 struct LoadedImage {

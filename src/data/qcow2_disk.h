@@ -30,8 +30,8 @@ class ZeroExpansion;
 class Qcow2Disk final : public Disk {
  public:
   struct Parts {
-    std::unique_ptr<Storage> storage;
-    std::unique_ptr<Disk> backing;  // null if the image names none, or none is to be followed
+    std::shared_ptr<Storage> storage;  // shared with open_state() alone
+    std::shared_ptr<Disk> backing;     // null if the image names none, or none is to be followed
     LoadedImage image;
     std::uint64_t cache_size_bytes = 0;  // as LoadOptions has it
     bool writable = false;
@@ -65,6 +65,12 @@ class Qcow2Disk final : public Disk {
   Task<Result<std::string>> create_snapshot(format::Snapshot snapshot);
   Task<Result<void>> apply_snapshot(std::size_t index);
   Task<Result<void>> delete_snapshot(std::size_t index);
+
+  // The state that a snapshot of this image keeps, to be read while this disk is open and changes nothing. It is not
+  // closed. Errors: corrupt (its L1 table or size cannot be followed).
+  Task<Result<std::unique_ptr<Qcow2Disk>>> open_state(const format::Snapshot& snapshot);
+  // From the VM state that lies behind the disk (section 14.2); zeros where the L1 table ends.
+  Task<Result<void>> read_vm_state(std::uint64_t offset_bytes, Bytes target);
 
   // Changes fields of the header that concern neither tables nor counts (O-29). No request may be under way.
   Task<Result<void>> change_header(std::function<void(format::Header&)> change);
@@ -212,8 +218,8 @@ class Qcow2Disk final : public Disk {
 
   std::uint64_t disk_clusters() const { return geometry_.clusters_for(size_bytes_); }
 
-  std::unique_ptr<Storage> storage_;
-  std::unique_ptr<Disk> backing_;
+  std::shared_ptr<Storage> storage_;
+  std::shared_ptr<Disk> backing_;
   std::unique_ptr<meta::Metadata> metadata_;
   format::Header header_;
   format::Geometry geometry_;

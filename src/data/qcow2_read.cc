@@ -41,6 +41,10 @@ Task<Result<void>> Qcow2Disk::read_as_it_is(std::uint64_t offset_bytes, Bytes ta
   co_return Result<void>{};
 }
 
+Task<Result<void>> Qcow2Disk::read_vm_state(std::uint64_t offset_bytes, Bytes target) {
+  return read_as_it_is(geometry_.vm_state_start(size_bytes_).bytes + offset_bytes, target);
+}
+
 Task<Result<void>> Qcow2Disk::read_extent(meta::MappedExtent extent, Bytes target) {
   switch (extent.kind) {
     case ClusterKind::unallocated: return read_backing(extent.guest, target);

@@ -20,6 +20,8 @@
 namespace byre {
 namespace {
 
+constexpr std::uint64_t state_cache_bytes = 256 << 10;  // there may be a thousand states
+
 // One above the highest id that is a number (section 14.1).
 std::string next_id(const std::vector<format::Snapshot>& snapshots) {
   std::uint64_t highest = 0;
@@ -36,6 +38,19 @@ std::string next_id(const std::vector<format::Snapshot>& snapshots) {
 
 Task<Result<std::vector<format::Snapshot>>> Qcow2Disk::snapshots() {
   co_return co_await read_snapshots(*storage_, header_);
+}
+
+Task<Result<std::unique_ptr<Qcow2Disk>>> Qcow2Disk::open_state(const format::Snapshot& snapshot) {
+  LoadOptions wanted;
+  wanted.cache_size_bytes = state_cache_bytes;
+  wanted.state = snapshot;
+  Parts parts;
+  BYRE_CO_TRY(parts.image, co_await load_image(*storage_, header_, std::move(wanted)));
+  parts.storage = storage_;
+  parts.backing = backing_;
+  parts.cache_size_bytes = state_cache_bytes;
+  parts.log = log_;
+  co_return std::make_unique<Qcow2Disk>(std::move(parts));
 }
 
 Task<Result<Qcow2Disk::SnapshotTables>> Qcow2Disk::snapshot_tables() {

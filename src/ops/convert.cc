@@ -12,6 +12,8 @@
 
 #include "base/text.h"
 #include "byre/storage/file.h"
+#include "data/qcow2_disk.h"
+#include "ops/state_copy.h"
 
 namespace byre {
 
@@ -36,6 +38,7 @@ class Conversion {
   Task<Result<std::unique_ptr<Storage>>> create_target();
   Task<Result<std::unique_ptr<Disk>>> open_target(std::unique_ptr<Storage> created);
   Task<Result<void>> fill_target(std::unique_ptr<Storage> created);
+  Task<Result<void>> check_states();
   TargetContent content_of(Disk& target) const;
   Task<Result<void>> fill(Disk& target);
   Task<std::string> discard_target();
@@ -130,7 +133,24 @@ Task<Result<void>> Conversion::fill(Disk& target) {
   co_return copied ? closed : copied;
 }
 
+Task<Result<void>> Conversion::check_states() {
+  if (!options_.all_snapshots) co_return Result<void>{};
+  auto* const source = dynamic_cast<Qcow2Disk*>(sources_.front().get());
+  if (!source) {
+    co_return fail(ErrorCode::unsupported, "{}: a {} disk has no internal snapshots (--all-snapshots)",
+                   escape_untrusted(source_paths_.front()), sources_.front()->format());
+  }
+  Result<void> fit = co_await ops::check_states_fit(*source, options_.target.version);
+  if (fit) co_return fit;
+  co_return std::unexpected(std::move(fit).error().with_context(escape_untrusted(target_path_)));
+}
+
 Task<Result<void>> Conversion::fill_target(std::unique_ptr<Storage> created) {
+  if (options_.all_snapshots) {
+    Storage& storage = *created;
+    auto& source = dynamic_cast<Qcow2Disk&>(*sources_.front());
+    co_return co_await ops::copy_states(source, storage, options_.copy);
+  }
   BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(std::move(created)));
   co_return co_await fill(*target);
 }
@@ -152,6 +172,7 @@ Task<std::string> Conversion::discard_target() {
 
 Task<Result<void>> Conversion::run_with_sources() {
   BYRE_CO_CHECK(check_separate());
+  BYRE_CO_CHECK(co_await check_states());
   std::unique_ptr<Storage> created;
   if (options_.create) {
     BYRE_CO_TRY(created, co_await create_target());
@@ -191,6 +212,22 @@ Result<void> check_copy_options(const CopyOptions& copy) {
   return {};
 }
 
+// What the copy of an image with its snapshots cannot be.
+Result<void> check_all_snapshots(const std::vector<std::string>& sources, const ConvertOptions& options) {
+  const auto refuse = [](std::string_view what) {
+    return fail(ErrorCode::invalid_argument, "--all-snapshots and {} do not go together", what);
+  };
+  if (options.target.format == "raw") {
+    return fail(ErrorCode::unsupported, "--all-snapshots: a raw image cannot hold snapshots; use -O qcow2");
+  }
+  if (sources.size() > 1) return refuse("several sources");
+  if (options.source.snapshot) return refuse("one snapshot (-l)");
+  if (!options.create) return refuse("a target that is not created (-n)");
+  if (options.target.backing_file) return refuse("a backing file of the target (-B)");
+  if (options.target.preallocation != Preallocation::off) return refuse("preallocation");
+  return {};
+}
+
 }  // namespace
 
 Result<void> check_convert_options(const std::vector<std::string>& sources, const ConvertOptions& options) {
@@ -205,6 +242,7 @@ Result<void> check_convert_options(const std::vector<std::string>& sources, cons
   if (options.target.backing_file && options.target.format == "raw") {
     return fail(ErrorCode::unsupported, "a raw image cannot have a backing file; use -O qcow2");
   }
+  if (options.all_snapshots) BYRE_CHECK(check_all_snapshots(sources, options));
   if (sources.size() > 1 && options.target.backing_file) {
     return fail(ErrorCode::invalid_argument, "several sources and a backing file of the target do not go together");
   }

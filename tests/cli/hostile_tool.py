@@ -115,6 +115,7 @@ def look(image, thorough):
         run("snapshot", "--diff", "1", "-f", "qcow2", image)
         output = image.with_suffix(".raw")
         run("convert", "-f", "qcow2", "-O", "raw", image, output)
+        run("convert", "-f", "qcow2", "-O", "qcow2", "--all-snapshots", image, output)
         output.unlink(missing_ok=True)
     if digest(image) != before:
         FAILURES.add("reading changed the image", [image], read)

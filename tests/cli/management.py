@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "li
 import disk_requests as rq  # noqa: E402  (found beside this file)
 import random_programs as programs  # noqa: E402
 from content import Content  # noqa: E402
+from layer import Layer  # noqa: E402
 from random_programs import Mismatch, Tools  # noqa: E402
 
 OPERATIONS = 30
@@ -48,35 +49,10 @@ WEIGHTS = {
     "amend_refcounts": 4,
     "amend_lazy": 3,
     "convert": 3,
+    "convert_states": 3,
     "dd": 2,
     "check": 1,
 }
-
-
-class Layer:
-    """An image of the chain: what it should show and what `info` should say of it."""
-
-    def __init__(self, name, image_format, disk):
-        self.name = name
-        self.format = image_format
-        self.disk = disk
-        self.snapshots = {}  # name -> (model of the disk, its size)
-        self.refcount_bits = 16  # on byre's side
-        self.reference_refcount_bits = 16  # which is never amended
-        self.compressed = False  # many such clusters may lie in one: that needs wide refcounts
-        self.lazy = False
-
-    @property
-    def size(self):
-        return self.disk.content.size
-
-    def widths(self):
-        return self.refcount_bits, self.reference_refcount_bits
-
-    def changed(self):
-        """Where its clusters lie, and whether they are allocated, is not what it was."""
-        self.disk.states = {}
-        self.disk.default_state = rq.UNKNOWN
 
 
 class Program:
@@ -384,6 +360,21 @@ class Program:
         words = ["-c"] if layer.compressed else []
         self.both("convert", *words, "-O", "qcow2", "-o", options, self.top.name, layer.name)
         self.layers = [layer]
+        return True
+
+    def convert_states(self):
+        """The copy has the snapshots too. Only byre can: the reference's side stays as it is."""
+        layer = self.top
+        if len(self.layers) > 1:
+            return False
+        compressed = self.draw.random() < 0.3 and layer.refcount_bits >= 16
+        words = ["-c"] if compressed else []
+        self.tools.img("byre", "convert", "--all-snapshots", *words, "-O", "qcow2", "-o",
+                       self.options(layer, layer.disk.cluster), layer.name, "copy", folder="byre")
+        folder = os.path.join(self.directory, "byre")
+        os.rename(os.path.join(folder, "copy"), os.path.join(folder, layer.name))
+        layer.compressed |= compressed
+        layer.changed()
         return True
 
     def dd(self):

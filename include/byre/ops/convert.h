@@ -17,6 +17,9 @@ struct ConvertOptions {
   bool create = true;    // false (-n): the target exists, keeps its options, and what it holds is replaced
   bool target_reads_zero = false;  // the caller promises it of a target that is not created
   CacheMode target_cache = CacheMode::writeback;
+  // The internal snapshots of the one source, which is qcow2, are copied too, with ids, dates and VM states; what they
+  // share in the source they share in the target, a new qcow2 image without backing file.
+  bool all_snapshots = false;
   CopyOptions copy;  // target_content is decided here: a target with backing_file is compared
 };
 

@@ -1,0 +1,61 @@
+// Writes the file of a new image from front to back: clusters are handed out in the order of the file and counted as
+// they are, counts and header come last. Until then the storage holds no image, so that nothing has an order to keep.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "byre/base/result.h"
+#include "byre/base/units.h"
+#include "byre/storage/storage.h"
+#include "byre/task/task.h"
+#include "format/header.h"
+#include "format/snapshot_table.h"
+
+namespace byre {
+
+class ImageWriter {
+ public:
+  // What `header` says of tables does not matter. The storage must outlive the writer.
+  ImageWriter(Storage& storage, format::Header header);
+
+  const format::Geometry& geometry() const { return geometry_; }
+  format::CompressionType compression_type() const { return header_.compression_type; }
+  Storage& storage() { return storage_; }
+
+  // Takes away what the storage holds.
+  Task<Result<void>> begin();
+
+  // The next clusters of the file; each has so many references (at least 1). The caller writes them. Errors:
+  // unsupported (more than the refcount width can count), no_space (no entry can point so far).
+  Result<HostOffset> place(std::uint64_t clusters, std::uint64_t references);
+  // Room for a payload, right behind the one before where nothing else was placed since and its cluster can be counted
+  // once more.
+  Result<HostOffset> place_payload(std::uint64_t payload_bytes, std::uint64_t references);
+
+  // Writes what is left: the active L1 table, the L1 tables of the snapshots (theirs, in that order, as stored), the
+  // snapshot table, the counts, the header. Ends flushed.
+  struct Tables {
+    std::uint64_t size_bytes = 0;
+    std::vector<std::uint64_t> l1;
+    std::vector<format::Snapshot> snapshots;
+    std::vector<std::vector<std::uint64_t>> snapshot_l1;
+  };
+  Task<Result<void>> finish(Tables tables);
+
+ private:
+  Result<void> check_references(std::uint64_t references) const;
+  Task<Result<HostOffset>> store(ConstBytes bytes);
+  Task<Result<HostOffset>> store_l1(const std::vector<std::uint64_t>& l1);
+  Task<Result<void>> store_counts();
+  Task<Result<void>> write_blocks(HostOffset at, std::uint64_t blocks);
+  Task<Result<void>> write_header();
+
+  Storage& storage_;
+  format::Header header_;
+  const format::Geometry geometry_;
+  std::vector<std::uint32_t> counts_{1};  // of each cluster that was handed out, from the header on
+  std::uint64_t payload_end_bytes_ = 0;   // where the next payload can go on, inside the last cluster of the file
+};
+
+}  // namespace byre

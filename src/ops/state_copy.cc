@@ -1,0 +1,257 @@
+// States are the snapshots and the disk itself. They are copied side by side: for the range of each L2 table of the
+// target, what the states have there is sorted into variants (state_tables.h), each of which is copied once, in the
+// order of the guest; then come the tables, one for each group of states that have the same. VM states follow, each by
+// itself.
+//
+// Leaves out: sharing between different guest offsets, and between VM states; a backing file of the target.
+
+#include "ops/state_copy.h"
+
+#include <algorithm>
+#include <deque>
+
+#include "base/endian.h"
+#include "base/math.h"
+#include "base/text.h"
+#include "byre/task/sync.h"
+#include "data/image_writer.h"
+#include "data/load.h"
+#include "format/entry.h"
+#include "ops/image_sequence.h"
+#include "ops/state_tables.h"
+#include "ops/variant_copy.h"
+
+namespace byre::ops {
+namespace {
+
+constexpr std::uint64_t source_entries_at_once = 8192;
+
+class StateCopier {
+ public:
+  StateCopier(Qcow2Disk& source, Storage& target, format::Header header, CopyOptions options)
+      : source_(source),
+        writer_(target, std::move(header)),
+        geometry_(writer_.geometry()),
+        options_(std::move(options)),
+        copy_(writer_, options_) {}
+
+  Task<Result<void>> run();
+
+ private:
+  Task<Result<void>> open_states();
+  Task<Result<void>> copy_range(std::uint64_t index);
+  Task<Result<void>> copy_chunk(std::vector<StateGroup>& groups, GuestRange range,
+                                std::vector<std::vector<std::uint64_t>>& tables);
+  Task<Result<bool>> reads_zero(const StateGroup& group, GuestRange range);
+  Task<Result<void>> write_tables(const std::vector<StateGroup>& groups, std::uint64_t index,
+                                  const std::vector<std::vector<std::uint64_t>>& tables);
+  Task<Result<HostOffset>> write_table(const std::vector<std::uint64_t>& words, std::uint64_t references);
+  Task<Result<void>> copy_vm_state(std::size_t state);
+  Task<Result<void>> copy_vm_range(std::size_t state, GuestRange range);
+  std::uint64_t vm_state_bytes(std::size_t state) const;
+  Result<void> check_cancelled() const;
+  void report_progress(std::uint64_t done_bytes);
+  bool is_active(std::size_t state) const { return state + 1 == states_.size(); }
+
+  Qcow2Disk& source_;
+  ImageWriter writer_;
+  const format::Geometry geometry_;  // of the target
+  const CopyOptions options_;
+  VariantCopy copy_;
+  std::vector<format::Snapshot> snapshots_;
+  std::vector<std::unique_ptr<Qcow2Disk>> opened_;
+  std::vector<Qcow2Disk*> states_;  // the snapshots, then the source
+  std::deque<ImageSequence> sequences_;
+  std::deque<StatusCursor> statuses_;
+  std::vector<std::vector<std::uint64_t>> l1_;  // of the target, for each state
+  std::uint64_t longest_bytes_ = 0;
+};
+
+Result<void> StateCopier::check_cancelled() const {
+  if (options_.cancel && options_.cancel->load()) return fail(ErrorCode::cancelled, "interrupted");
+  return {};
+}
+
+void StateCopier::report_progress(std::uint64_t done_bytes) {
+  if (options_.progress) options_.progress(std::min(done_bytes, longest_bytes_), longest_bytes_);
+}
+
+Task<Result<void>> StateCopier::open_states() {
+  BYRE_CO_TRY(snapshots_, co_await source_.snapshots());
+  for (const format::Snapshot& snapshot : snapshots_) {
+    auto state = co_await source_.open_state(snapshot);
+    if (!state) {
+      co_return std::unexpected(std::move(state).error().with_context(
+          fmt::format("{}: snapshot '{}'", escape_untrusted(source_.storage().name()), escape_untrusted(snapshot.id))));
+    }
+    opened_.push_back(std::move(*state));
+    states_.push_back(opened_.back().get());
+  }
+  states_.push_back(&source_);
+  for (Qcow2Disk* const state : states_) {
+    statuses_.emplace_back(sequences_.emplace_back(std::vector<Disk*>{state}));
+    l1_.emplace_back(geometry_.required_l1_entries(state->size_bytes()));
+    longest_bytes_ = std::max(longest_bytes_, state->size_bytes());
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<bool>> StateCopier::reads_zero(const StateGroup& group, GuestRange range) {
+  StatusCursor& cursor = statuses_[group.states.front()];
+  for (std::uint64_t at = range.offset_bytes; at < range.end_bytes();) {
+    BYRE_CO_TRY(const BlockStatus status, co_await cursor.at(at));
+    if (!status.zero) co_return false;
+    at += status.length_bytes;
+  }
+  co_return true;
+}
+
+Task<Result<void>> StateCopier::copy_chunk(std::vector<StateGroup>& groups, GuestRange range,
+                                           std::vector<std::vector<std::uint64_t>>& tables) {
+  StateChunk chunk(groups, range, geometry_.cluster_size_bytes());
+  BYRE_CO_CHECK(co_await chunk.load());
+  for (Variant& variant : chunk.variants()) {
+    BYRE_CO_TRY(const bool zero, co_await reads_zero(groups[variant.group], variant.range));
+    if (zero) continue;
+    Qcow2Disk* const disk = groups[variant.group].disk;
+    co_await copy_.add({disk, variant.range, &variant.word, variant.references, false});
+  }
+  BYRE_CO_CHECK(co_await copy_.finish());
+  for (std::size_t group = 0; group < groups.size(); ++group) {
+    const bool only_active = groups[group].states.size() == 1 && is_active(groups[group].states.front());
+    for (std::uint64_t cluster = 0; cluster < chunk.clusters(); ++cluster) {
+      const Variant* const variant = chunk.variant(group, cluster);
+      const std::uint64_t word = variant ? variant->word : 0;
+      const bool owned =
+          only_active && word != 0 && variant->references == 1 && (word & format::entry_compressed_flag) == 0;
+      tables[group].push_back(owned ? word | format::entry_copied_flag : word);
+    }
+  }
+  co_return Result<void>{};
+}
+
+// Tables of zeros are left out.
+Task<Result<HostOffset>> StateCopier::write_table(const std::vector<std::uint64_t>& words, std::uint64_t references) {
+  if (std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) co_return HostOffset(0);
+  BYRE_CO_TRY(const HostOffset at, writer_.place(1, references));
+  Buffer table(geometry_.cluster_size_bytes(), Buffer::Fill::zero);
+  for (std::size_t i = 0; i < words.size(); ++i) store_be64(table.data() + i * 8, words[i]);
+  const ConstBytes bytes = table.bytes();
+  BYRE_CO_CHECK(co_await write_bytes(writer_.storage(), at.bytes, bytes));
+  co_return at;
+}
+
+Task<Result<void>> StateCopier::write_tables(const std::vector<StateGroup>& groups, std::uint64_t index,
+                                             const std::vector<std::vector<std::uint64_t>>& tables) {
+  for (std::size_t group = 0; group < groups.size(); ++group) {
+    const std::vector<std::size_t>& states = groups[group].states;
+    BYRE_CO_TRY(const HostOffset table, co_await write_table(tables[group], states.size()));
+    if (table.bytes == 0) continue;
+    const bool owned = states.size() == 1 && is_active(states.front());
+    for (const std::size_t state : states) l1_[state][index] = format::encode_l1_entry({table, owned});
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> StateCopier::copy_range(std::uint64_t index) {
+  const std::uint64_t begin = geometry_.guest_offset(index, 0).bytes;
+  const GuestRange range{begin, std::min(geometry_.guest_bytes_per_l2(), longest_bytes_ - begin)};
+  std::vector<StateGroup> groups = group_states(states_, range);
+  const bool has_backing = !source_.header().backing_name.empty();
+  if (!has_backing) std::erase_if(groups, [](const StateGroup& group) { return group.empty; });
+  if (groups.empty()) co_return Result<void>{};
+  std::vector<std::vector<std::uint64_t>> tables(groups.size());
+  const std::uint64_t step =
+      std::max(geometry_.cluster_size_bytes(), source_entries_at_once * source_.cluster_size_bytes());
+  for (std::uint64_t at = begin; at < range.end_bytes(); at += step) {
+    BYRE_CO_CHECK(check_cancelled());
+    BYRE_CO_CHECK(co_await copy_chunk(groups, {at, std::min(step, range.end_bytes() - at)}, tables));
+    report_progress(at + step);
+  }
+  co_return co_await write_tables(groups, index, tables);
+}
+
+// What its tables can hold; more is a claim.
+std::uint64_t StateCopier::vm_state_bytes(std::size_t state) const {
+  const format::Geometry source = source_.header().geometry();
+  const std::uint64_t disk_entries = source.required_l1_entries(states_[state]->size_bytes());
+  const std::uint64_t entries = states_[state]->l1().size();
+  if (entries <= disk_entries) return 0;
+  return std::min(snapshots_[state].vm_state_bytes, (entries - disk_entries) * source.guest_bytes_per_l2());
+}
+
+Task<Result<void>> StateCopier::copy_vm_state(std::size_t state) {
+  const std::uint64_t length = vm_state_bytes(state);
+  const std::uint64_t step = geometry_.guest_bytes_per_l2();
+  for (std::uint64_t at = 0; at < length; at += step) {
+    BYRE_CO_CHECK(check_cancelled());
+    BYRE_CO_CHECK(co_await copy_vm_range(state, {at, std::min(step, length - at)}));
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> StateCopier::copy_vm_range(std::size_t state, GuestRange range) {
+  const format::Geometry source = source_.header().geometry();
+  const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
+  const std::vector<std::uint64_t>& l1 = states_[state]->l1();
+  const std::uint64_t first_index = source.required_l1_entries(states_[state]->size_bytes());
+  std::vector<std::uint64_t> words(ceil_div(range.length_bytes, cluster_size));
+  for (std::size_t i = 0; i < words.size(); ++i) {
+    const std::uint64_t at = range.offset_bytes + i * cluster_size;
+    const GuestRange cluster{at, std::min(cluster_size, range.end_bytes() - at)};
+    const auto begin = l1.begin() + static_cast<std::ptrdiff_t>(first_index + source.l1_index(GuestOffset(at)));
+    const std::uint64_t end_index = first_index + ceil_div(cluster.end_bytes(), source.guest_bytes_per_l2());
+    const auto end = l1.begin() + static_cast<std::ptrdiff_t>(end_index);
+    if (std::all_of(begin, end, [](std::uint64_t entry) { return entry == 0; })) continue;
+    co_await copy_.add({states_[state], cluster, &words[i], 1, true});
+  }
+  BYRE_CO_CHECK(co_await copy_.finish());
+  BYRE_CO_TRY(const HostOffset table, co_await write_table(words, 1));
+  l1_[state].push_back(table.bytes == 0 ? 0 : format::encode_l1_entry({table, false}));
+  co_return Result<void>{};
+}
+
+Task<Result<void>> StateCopier::run() {
+  BYRE_CO_CHECK(co_await open_states());
+  BYRE_CO_CHECK(co_await writer_.begin());
+  const std::uint64_t ranges = geometry_.required_l1_entries(longest_bytes_);
+  for (std::uint64_t index = 0; index < ranges; ++index) {
+    BYRE_CO_CHECK(co_await copy_range(index));
+  }
+  for (std::size_t i = 0; i < snapshots_.size(); ++i) BYRE_CO_CHECK(co_await copy_vm_state(i));
+  ImageWriter::Tables tables;
+  tables.size_bytes = source_.size_bytes();
+  tables.l1 = std::move(l1_.back());
+  l1_.pop_back();
+  for (std::size_t i = 0; i < snapshots_.size(); ++i) snapshots_[i].disk_size_bytes = states_[i]->size_bytes();
+  tables.snapshots = std::move(snapshots_);
+  tables.snapshot_l1 = std::move(l1_);
+  BYRE_CO_CHECK(co_await writer_.finish(std::move(tables)));
+  report_progress(longest_bytes_);
+  co_return Result<void>{};
+}
+
+}  // namespace
+
+Task<Result<void>> check_states_fit(Qcow2Disk& source, unsigned version) {
+  if (version >= 3) co_return Result<void>{};
+  BYRE_CO_TRY(const std::vector<format::Snapshot> snapshots, co_await source.snapshots());
+  for (const format::Snapshot& snapshot : snapshots) {
+    const bool same_size = snapshot.disk_size_bytes.value_or(source.size_bytes()) == source.size_bytes();
+    if (same_size && snapshot.vm_state_bytes >> 32 == 0) continue;
+    co_return fail(
+        ErrorCode::unsupported,
+        "version 2 (compat=0.10) cannot have snapshot '{}': its disk has another size, or more than 4 GiB of "
+        "VM state",
+        escape_untrusted(snapshot.id));
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> copy_states(Qcow2Disk& source, Storage& target, CopyOptions options) {
+  BYRE_CO_TRY(format::Header header, co_await read_header(target, format::HeaderUse::write));
+  StateCopier copier(source, target, std::move(header), std::move(options));
+  co_return co_await copier.run();
+}
+
+}  // namespace byre::ops

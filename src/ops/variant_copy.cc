@@ -1,0 +1,143 @@
+// A window is a run of neighbours on one disk. It is read whole, its zeros are found and its clusters compressed; then
+// it waits for its turn, takes its places, and writes while others are read.
+
+#include "ops/variant_copy.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/math.h"
+#include "base/text.h"
+#include "format/compression.h"
+#include "format/entry.h"
+
+namespace byre::ops {
+namespace {
+
+constexpr std::uint64_t least_window_bytes = 1 << 20;
+
+}  // namespace
+
+// One cluster of a window.
+struct VariantCopy::Content {
+  ConstBytes cluster;
+  bool zero = false;
+  Buffer payload;                 // that the compressor may fill
+  std::size_t payload_bytes = 0;  // 0: stored as it is
+  HostOffset at;
+
+  ConstBytes stored() const { return payload_bytes > 0 ? payload.bytes().first(payload_bytes) : cluster; }
+};
+
+VariantCopy::VariantCopy(ImageWriter& writer, const CopyOptions& options)
+    : writer_(writer),
+      options_(options),
+      cluster_bytes_(writer.geometry().cluster_size_bytes()),
+      window_bytes_(std::max(least_window_bytes, cluster_bytes_)),
+      buffers_(window_bytes_) {}
+
+Task<void> VariantCopy::add(ClusterCopy cluster) {
+  const bool goes_on = !window_.empty() && window_.back().disk == cluster.disk &&
+                       window_.back().range.offset_bytes + cluster_bytes_ == cluster.range.offset_bytes &&
+                       (window_.size() + 1) * cluster_bytes_ <= window_bytes_;
+  if (!goes_on) co_await start_window();
+  window_.push_back(cluster);
+}
+
+Task<void> VariantCopy::start_window() {
+  if (window_.empty() || group_.failed()) co_return;
+  co_await group_.wait_below(std::max(options_.parallel_requests, 1u) - 1);
+  group_.start(copy_window(std::exchange(window_, {}), turnstile_.take()));
+}
+
+Task<Result<void>> VariantCopy::finish() {
+  co_await start_window();
+  co_return co_await group_.join();
+}
+
+Task<Result<void>> VariantCopy::load(const Window& window, Bytes content) {
+  const std::uint64_t begin = window.front().range.offset_bytes;
+  const std::uint64_t length = window.back().range.end_bytes() - begin;
+  const Bytes there = content.first(length);
+  std::memset(content.data() + length, 0, content.size() - length);
+  Qcow2Disk& disk = *window.front().disk;
+  if (window.front().vm_state) co_return co_await disk.read_vm_state(begin, there);
+  co_return co_await disk.read(begin, there);
+}
+
+Task<Result<void>> VariantCopy::compress_one(Content& content) {
+  content.payload = Buffer(cluster_bytes_ - 1);
+  const format::CompressionType type = writer_.compression_type();
+  const Bytes target = content.payload.bytes();
+  co_await offload(
+      [&content, type, target] { content.payload_bytes = format::compress_cluster(type, content.cluster, target); });
+  co_return Result<void>{};
+}
+
+Task<Result<void>> VariantCopy::compress(std::vector<Content>& contents) {
+  TaskGroup group;
+  for (Content& content : contents) {
+    if (!content.zero) group.start(compress_one(content));
+  }
+  co_return co_await group.join();
+}
+
+Result<void> VariantCopy::place(const Window& window, std::vector<Content>& contents) {
+  const format::Geometry& geometry = writer_.geometry();
+  for (std::size_t i = 0; i < window.size(); ++i) {
+    Content& content = contents[i];
+    if (content.zero) continue;
+    std::byte raw[16] = {};
+    if (content.payload_bytes > 0) {
+      BYRE_TRY(content.at, writer_.place_payload(content.payload_bytes, window[i].references));
+      const auto extent = format::make_compressed_extent(geometry, content.at, content.payload_bytes);
+      if (!extent) return fail(ErrorCode::no_space, "{}", format::describe(extent.error()));
+      format::encode_l2_entry(geometry, format::L2Entry::from_compressed(*extent), raw);
+    } else {
+      BYRE_TRY(content.at, writer_.place(1, window[i].references));
+      format::encode_l2_entry(geometry, format::L2Entry::normal(content.at, false), raw);
+    }
+    *window[i].word = load_be64(raw);
+  }
+  return {};
+}
+
+// What lies one behind the other in the file is one request.
+Task<Result<void>> VariantCopy::write(const std::vector<Content>& contents) {
+  std::uint64_t begin = 0;
+  std::uint64_t end = 0;
+  std::vector<ConstBytes> parts;
+  for (const Content& content : contents) {
+    if (content.zero) continue;
+    if (!parts.empty() && content.at.bytes != end) {
+      const std::span<const ConstBytes> all = parts;
+      BYRE_CO_CHECK(co_await writer_.storage().write(begin, all));
+      parts.clear();
+    }
+    if (parts.empty()) begin = content.at.bytes;
+    parts.push_back(content.stored());
+    end = content.at.bytes + parts.back().size();
+  }
+  if (parts.empty()) co_return Result<void>{};
+  const std::span<const ConstBytes> all = parts;
+  co_return co_await writer_.storage().write(begin, all);
+}
+
+Task<Result<void>> VariantCopy::copy_window(Window window, std::uint64_t ticket) {
+  BufferPool::Loan loan = buffers_.take();
+  const Bytes bytes = loan.first(window.size() * cluster_bytes_);
+  Result<void> done = co_await load(window, bytes);
+  std::vector<Content> contents(window.size());
+  for (std::size_t i = 0; i < contents.size(); ++i) {
+    contents[i].cluster = ConstBytes(bytes).subspan(i * cluster_bytes_, cluster_bytes_);
+    contents[i].zero = done && options_.sparse_bytes != 0 && is_all_zero(contents[i].cluster);
+  }
+  if (done && options_.compress) done = co_await compress(contents);
+  co_await turnstile_.wait_for(ticket);
+  if (done) done = place(window, contents);
+  turnstile_.pass();
+  if (done) done = co_await write(contents);
+  co_return done;
+}
+
+}  // namespace byre::ops
