@@ -1,11 +1,13 @@
 // byre measure: how long the file of a new image would be (docs/format.md C-17, C-18).
 #include "byre/ops/measure.h"
 
+#include "byre/storage/memory.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/loop.h"
 #include "cli/option_help.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "ops/measure_options.h"
 
 namespace byre::cli {
@@ -20,13 +22,40 @@ struct Arguments {
   std::vector<std::string> options;
   OutputFormat output = OutputFormat::human;
   OpenFlags open;
+  bool exact = false;
+  bool compress = false;
+  bool all_snapshots = false;
 };
 
-Task<Result<Measurement>> measure_file(Arguments arguments, MeasureTarget target) {
+Task<Result<std::unique_ptr<Disk>>> open_source(Arguments arguments) {
   OpenOptions options = open_options(arguments.open);
   BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, options));
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
-  auto result = co_await measure_disk(*disk, std::move(target));
+  if (!arguments.size_bytes) co_return co_await open_disk(arguments.file, std::move(options));
+  options.format = "raw";
+  co_return co_await open_disk(std::make_unique<MemoryStorage>(*arguments.size_bytes), std::move(options));
+}
+
+Task<Result<Measurement>> measure_open(Disk& disk, MeasureTarget target, const Arguments& arguments) {
+  BYRE_CO_TRY(Measurement result, co_await measure_disk(disk, target));
+  if (!arguments.exact) co_return result;
+  if (target.extended_l2 || target.encryption_area_bytes > 0) {
+    co_return fail(ErrorCode::unsupported, "--exact: images with {} cannot be made yet",
+                   target.extended_l2 ? "extended_l2=on" : "encryption");
+  }
+  Progress progress(false, false, "measuring");
+  ExactCopy exact;
+  exact.all_snapshots = arguments.all_snapshots;
+  exact.copy.compress = arguments.compress;
+  exact.copy.progress = [&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
+    progress.update(done_bytes, total_bytes);
+  };
+  BYRE_CO_TRY(result.required_bytes, co_await measure_exactly(disk, target.options, std::move(exact)));
+  co_return result;
+}
+
+Task<Result<Measurement>> measure_file(Arguments arguments, MeasureTarget target) {
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_source(arguments));
+  auto result = co_await measure_open(*disk, std::move(target), arguments);
   BYRE_CO_CHECK(co_await disk->close());
   co_return result;
 }
@@ -46,7 +75,7 @@ void print_measurement(const Measurement& result, OutputFormat output) {
 Result<Measurement> measure(const Arguments& arguments, ops::OptionList list) {
   const std::string format = arguments.target_format.value_or("raw");
   BYRE_TRY(MeasureTarget target, ops::parse_measure_options(format, std::move(list)));
-  if (arguments.size_bytes) return measure_size(*arguments.size_bytes, target);
+  if (arguments.size_bytes && !arguments.exact) return measure_size(*arguments.size_bytes, target);
   return run_on_loop(measure_file(arguments, std::move(target)));
 }
 
@@ -62,6 +91,14 @@ int run(const Arguments& arguments) {
     print_error("-l needs an image");
     return exit_failure;
   }
+  if (!arguments.exact && (arguments.compress || arguments.all_snapshots)) {
+    print_error(fmt::format("{} needs --exact", arguments.compress ? "-c" : "--all-snapshots"));
+    return exit_failure;
+  }
+  if (arguments.snapshot && arguments.all_snapshots) {
+    print_error("-l and --all-snapshots exclude each other");
+    return exit_failure;
+  }
   const auto result = measure(arguments, *std::move(list));
   if (!result) return report(std::unexpected(result.error()));
   print_measurement(*result, arguments.output);
@@ -73,13 +110,18 @@ int run(const Arguments& arguments) {
 void register_measure(Cli& cli) {
   auto [app, arguments] = cli.add<Arguments>({"measure", "Tell how much space a new image would need",
                                               "  byre measure -O qcow2 --size 100G\n"
-                                              "  byre measure -O qcow2 -o cluster_size=2M disk.raw\n"},
+                                              "  byre measure -O qcow2 -o cluster_size=2M disk.raw\n"
+                                              "  byre measure -O qcow2 --exact disk.raw\n"},
                                              run);
   app.add_option("file", arguments.file, "the image that would be copied");
   add_size(app, "--size", arguments.size_bytes, "size of an empty disk, instead of an image");
   add_format(app, arguments.target_format, "-O,--target-format", "format of the new image: raw (default) or qcow2");
   add_option_lists(app, arguments.options);
   add_snapshot(app, arguments.snapshot);
+  app.add_flag("--exact", arguments.exact,
+               "read the data, and tell to the byte what convert would make (required size)");
+  app.add_flag("-c,--compress", arguments.compress, "with --exact: with compressed clusters");
+  app.add_flag("--all-snapshots", arguments.all_snapshots, "with --exact: with the internal snapshots");
   add_output(app, arguments.output);
   add_open_flags(app, arguments.open);
 }

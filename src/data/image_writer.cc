@@ -1,12 +1,14 @@
-// The counts of all clusters are kept in memory, four bytes each. The refcount blocks and their table lie at the end of
-// the file and count themselves too, so their number is a fixed point, found by repeating the estimate.
+// A refcount block is placed as soon as all clusters that it counts have been handed out, and its own cluster is
+// counted by one of the next. The last ones and the table lie at the end and count themselves, so their number is a
+// fixed point, found by repeating the estimate. Places are decided at once, and written when the caller can wait.
 //
-// Leaves out: backing files, preallocation.
+// Leaves out: preallocation.
 
 #include "data/image_writer.h"
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "base/endian.h"
 #include "base/math.h"
@@ -18,8 +20,6 @@
 
 namespace byre {
 namespace {
-
-constexpr std::uint64_t piece_bytes = 2 << 20;
 
 std::vector<std::byte> encode_table(const std::vector<std::uint64_t>& entries) {
   std::vector<std::byte> bytes(entries.size() * 8);
@@ -51,14 +51,38 @@ Result<void> ImageWriter::check_references(std::uint64_t references) const {
 
 Result<HostOffset> ImageWriter::place(std::uint64_t clusters, std::uint64_t references) {
   BYRE_CHECK(check_references(references));
-  const std::uint64_t first = counts_.size();
+  const std::uint64_t first = cluster_count();
   if (first + clusters > format::max_host_offset >> geometry_.cluster_bits) {
     return fail(ErrorCode::no_space, "{}: the image would be longer than {}, which no entry can point to",
                 escape_untrusted(storage_.name()), human_size(format::max_host_offset));
   }
-  counts_.resize(first + clusters, static_cast<std::uint32_t>(references));
+  counts_.resize(counts_.size() + clusters, static_cast<std::uint32_t>(references));
   payload_end_bytes_ = 0;
+  complete_blocks();
   return geometry_.host_cluster(first);
+}
+
+// The last cluster of the file may yet get payloads: its block waits.
+void ImageWriter::complete_blocks() {
+  while (counts_.size() > geometry_.refcounts_per_block()) {
+    const HostOffset at = geometry_.host_cluster(cluster_count());
+    counts_.push_back(1);
+    payload_end_bytes_ = 0;
+    take_block(at);
+  }
+}
+
+// A block at `at` gets the first counts that no block has.
+void ImageWriter::take_block(HostOffset at) {
+  const std::uint64_t count = std::min<std::uint64_t>(counts_.size(), geometry_.refcounts_per_block());
+  Buffer block(geometry_.cluster_size_bytes(), Buffer::Fill::zero);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    format::store_refcount(block.data(), geometry_.refcount_order, i, counts_[i]);
+  }
+  counts_.erase(counts_.begin(), counts_.begin() + static_cast<std::ptrdiff_t>(count));
+  first_count_ += count;
+  blocks_.push_back(at);
+  pending_.emplace_back(at, std::move(block));
 }
 
 Result<HostOffset> ImageWriter::place_payload(std::uint64_t payload_bytes, std::uint64_t references) {
@@ -70,16 +94,36 @@ Result<HostOffset> ImageWriter::place_payload(std::uint64_t payload_bytes, std::
   } else {
     counts_.back() += static_cast<std::uint32_t>(references);
   }
-  const std::uint64_t end_cluster = ceil_div(begin + payload_bytes, geometry_.cluster_size_bytes());
-  if (end_cluster > counts_.size()) BYRE_CHECK(place(end_cluster - counts_.size(), references));
-  payload_end_bytes_ = begin + payload_bytes;
+  if (begin + payload_bytes > cluster_count() << geometry_.cluster_bits) BYRE_CHECK(place(1, references));
+  // A refcount block may have come behind it.
+  const std::uint64_t end = begin + payload_bytes;
+  payload_end_bytes_ = ceil_div(end, geometry_.cluster_size_bytes()) == cluster_count() ? end : 0;
   return HostOffset(begin);
+}
+
+Result<HostOffset> ImageWriter::place_table(const std::vector<std::uint64_t>& words, std::uint64_t references) {
+  if (std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) return HostOffset(0);
+  BYRE_TRY(const HostOffset at, place(1, references));
+  Buffer table(geometry_.cluster_size_bytes(), Buffer::Fill::zero);
+  for (std::size_t i = 0; i < words.size(); ++i) store_be64(table.data() + i * 8, words[i]);
+  pending_.emplace_back(at, std::move(table));
+  return at;
+}
+
+Task<Result<void>> ImageWriter::write_pending() {
+  const auto pending = std::exchange(pending_, {});
+  for (const auto& [at, buffer] : pending) {
+    const ConstBytes bytes = buffer.bytes();
+    BYRE_CO_CHECK(co_await write_bytes(storage_, at.bytes, bytes));
+  }
+  co_return Result<void>{};
 }
 
 // In clusters of its own, the last one filled up with zeros.
 Task<Result<HostOffset>> ImageWriter::store(ConstBytes bytes) {
   BYRE_CO_TRY(const HostOffset at, place(std::max<std::uint64_t>(geometry_.clusters_for(bytes.size()), 1), 1));
-  const std::vector<std::byte> tail(counts_.size() * geometry_.cluster_size_bytes() - at.bytes - bytes.size());
+  const std::uint64_t length = round_up(std::max<std::uint64_t>(bytes.size(), 1), geometry_.cluster_size_bytes());
+  const std::vector<std::byte> tail(length - bytes.size());
   const ConstBytes parts[] = {bytes, tail};
   const std::span<const ConstBytes> all = parts;
   BYRE_CO_CHECK(co_await storage_.write(at.bytes, all));
@@ -97,30 +141,14 @@ Task<Result<HostOffset>> ImageWriter::store_l1(const std::vector<std::uint64_t>&
   co_return co_await store(bytes);
 }
 
-Task<Result<void>> ImageWriter::write_blocks(HostOffset at, std::uint64_t blocks) {
-  const std::uint64_t per_block = geometry_.refcounts_per_block();
-  const std::uint64_t blocks_at_once = std::max<std::uint64_t>(piece_bytes >> geometry_.cluster_bits, 1);
-  for (std::uint64_t first = 0; first < blocks; first += blocks_at_once) {
-    const std::uint64_t count = std::min(blocks_at_once, blocks - first);
-    Buffer buffer(count << geometry_.cluster_bits, Buffer::Fill::zero);
-    const std::uint64_t begin = first * per_block;
-    const std::uint64_t end = std::min<std::uint64_t>(counts_.size(), begin + count * per_block);
-    for (std::uint64_t cluster = begin; cluster < end; ++cluster) {
-      format::store_refcount(buffer.data(), geometry_.refcount_order, cluster - begin, counts_[cluster]);
-    }
-    const ConstBytes bytes = buffer.bytes();
-    BYRE_CO_CHECK(co_await write_bytes(storage_, at.bytes + (first << geometry_.cluster_bits), bytes));
-  }
-  co_return Result<void>{};
-}
-
 Task<Result<void>> ImageWriter::store_counts() {
   std::uint64_t blocks = 0;
   std::uint64_t table_clusters = 0;
   for (;;) {
     const std::uint64_t more_blocks =
         ceil_div(counts_.size() + blocks + table_clusters, geometry_.refcounts_per_block());
-    const std::uint64_t more_table = ceil_div(more_blocks, geometry_.refcount_table_entries_per_cluster());
+    const std::uint64_t more_table =
+        ceil_div(blocks_.size() + more_blocks, geometry_.refcount_table_entries_per_cluster());
     if (more_blocks == blocks && more_table == table_clusters) break;
     blocks = more_blocks;
     table_clusters = more_table;
@@ -133,16 +161,18 @@ Task<Result<void>> ImageWriter::store_counts() {
         escape_untrusted(storage_.name()), human_size(table_clusters << geometry_.cluster_bits),
         human_size(format::max_refcount_table_bytes));
   }
-  BYRE_CO_TRY(const HostOffset first_block, place(blocks, 1));
-  std::vector<std::uint64_t> table(blocks);
-  for (std::uint64_t i = 0; i < blocks; ++i) {
-    table[i] = format::encode_refcount_table_entry(first_block + (i << geometry_.cluster_bits));
-  }
+  const HostOffset first_block = geometry_.host_cluster(cluster_count());
+  counts_.resize(counts_.size() + blocks + table_clusters, 1);
+  for (std::uint64_t i = 0; i < blocks; ++i) take_block(first_block + (i << geometry_.cluster_bits));
+  BYRE_ASSERT(counts_.empty());
+  std::vector<std::uint64_t> table(table_clusters * geometry_.refcount_table_entries_per_cluster());
+  for (std::size_t i = 0; i < blocks_.size(); ++i) table[i] = format::encode_refcount_table_entry(blocks_[i]);
   const std::vector<std::byte> bytes = encode_table(table);
-  BYRE_CO_TRY(header_.refcount_table, co_await store(bytes));
+  header_.refcount_table = first_block + (blocks << geometry_.cluster_bits);
   header_.refcount_table_clusters = static_cast<std::uint32_t>(table_clusters);
-  BYRE_ASSERT(counts_.size() <= blocks * geometry_.refcounts_per_block());
-  co_return co_await write_blocks(first_block, blocks);
+  BYRE_CO_CHECK(co_await write_pending());
+  const ConstBytes all(bytes);
+  co_return co_await write_bytes(storage_, header_.refcount_table.bytes, all);
 }
 
 Task<Result<void>> ImageWriter::write_header() {

@@ -1,10 +1,13 @@
 // Writes the file of a new image from front to back: clusters are handed out in the order of the file and counted as
-// they are, counts and header come last. Until then the storage holds no image, so that nothing has an order to keep.
+// they are, and the header comes last. Until then the storage holds no image, so that nothing has an order to keep.
+// Nothing is read back, and memory does not grow with the file but for its refcount table.
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
+#include "byre/base/buffer.h"
 #include "byre/base/result.h"
 #include "byre/base/units.h"
 #include "byre/storage/storage.h"
@@ -32,9 +35,14 @@ class ImageWriter {
   // Room for a payload, right behind the one before where nothing else was placed since and its cluster can be counted
   // once more.
   Result<HostOffset> place_payload(std::uint64_t payload_bytes, std::uint64_t references);
+  // An L2 table in a cluster of its own, which write_pending() writes. A table of zeros needs none: 0.
+  Result<HostOffset> place_table(const std::vector<std::uint64_t>& words, std::uint64_t references);
 
-  // Writes what is left: the active L1 table, the L1 tables of the snapshots (theirs, in that order, as stored), the
-  // snapshot table, the counts, the header. Ends flushed.
+  // Tables and refcount blocks that were placed. Call it now and then.
+  Task<Result<void>> write_pending();
+
+  // Writes what is left: the active L1 table, the L1 tables of the snapshots (in their order, as stored), the snapshot
+  // table, the counts, the header. Ends flushed.
   struct Tables {
     std::uint64_t size_bytes = 0;
     std::vector<std::uint64_t> l1;
@@ -44,18 +52,23 @@ class ImageWriter {
   Task<Result<void>> finish(Tables tables);
 
  private:
+  std::uint64_t cluster_count() const { return first_count_ + counts_.size(); }
   Result<void> check_references(std::uint64_t references) const;
+  void complete_blocks();
+  void take_block(HostOffset at);
   Task<Result<HostOffset>> store(ConstBytes bytes);
   Task<Result<HostOffset>> store_l1(const std::vector<std::uint64_t>& l1);
   Task<Result<void>> store_counts();
-  Task<Result<void>> write_blocks(HostOffset at, std::uint64_t blocks);
   Task<Result<void>> write_header();
 
   Storage& storage_;
   format::Header header_;
   const format::Geometry geometry_;
-  std::vector<std::uint32_t> counts_{1};  // of each cluster that was handed out, from the header on
-  std::uint64_t payload_end_bytes_ = 0;   // where the next payload can go on, inside the last cluster of the file
+  std::vector<std::uint32_t> counts_{1};  // of the clusters that no refcount block has yet; first: the header
+  std::uint64_t first_count_ = 0;         // the cluster that the first of them is for
+  std::vector<HostOffset> blocks_;
+  std::vector<std::pair<HostOffset, Buffer>> pending_;
+  std::uint64_t payload_end_bytes_ = 0;  // where the next payload can go on, inside the last cluster of the file
 };
 
 }  // namespace byre

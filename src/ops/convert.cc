@@ -12,6 +12,8 @@
 
 #include "base/text.h"
 #include "byre/storage/file.h"
+#include "data/load.h"
+#include "data/new_image.h"
 #include "data/qcow2_disk.h"
 #include "ops/state_copy.h"
 
@@ -39,6 +41,8 @@ class Conversion {
   Task<Result<std::unique_ptr<Disk>>> open_target(std::unique_ptr<Storage> created);
   Task<Result<void>> fill_target(std::unique_ptr<Storage> created);
   Task<Result<void>> check_states();
+  bool writes_in_one_go() const;
+  Task<Result<void>> fill_in_one_go(std::unique_ptr<Storage> created);
   TargetContent content_of(Disk& target) const;
   Task<Result<void>> fill(Disk& target);
   Task<std::string> discard_target();
@@ -145,12 +149,30 @@ Task<Result<void>> Conversion::check_states() {
   co_return std::unexpected(std::move(fit).error().with_context(escape_untrusted(target_path_)));
 }
 
-Task<Result<void>> Conversion::fill_target(std::unique_ptr<Storage> created) {
+// Nothing shows through the new image, and nothing of it has a place yet.
+bool Conversion::writes_in_one_go() const {
+  const CreateOptions& target = options_.target;
+  return options_.create && target.format == "qcow2" && !target.backing_file &&
+         target.preallocation == Preallocation::off;
+}
+
+Task<Result<void>> Conversion::fill_in_one_go(std::unique_ptr<Storage> created) {
+  BYRE_CO_TRY(format::Header header, co_await read_header(*created, format::HeaderUse::write));
   if (options_.all_snapshots) {
     Storage& storage = *created;
     auto& source = dynamic_cast<Qcow2Disk&>(*sources_.front());
-    co_return co_await ops::copy_states(source, storage, options_.copy);
+    co_return co_await ops::copy_states(source, storage, std::move(header), options_.copy);
   }
+  BYRE_CO_TRY(const std::unique_ptr<NewImageDisk> target,
+              co_await NewImageDisk::begin(std::move(created), std::move(header), !options_.copy.out_of_order));
+  CopyOptions copy = options_.copy;
+  copy.target_content = TargetContent::zeros;
+  BYRE_CO_CHECK(co_await copy_disks(sources(), *target, std::move(copy)));
+  co_return co_await target->close();
+}
+
+Task<Result<void>> Conversion::fill_target(std::unique_ptr<Storage> created) {
+  if (writes_in_one_go()) co_return co_await fill_in_one_go(std::move(created));
   BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(std::move(created)));
   co_return co_await fill(*target);
 }

@@ -15,7 +15,6 @@
 #include "base/text.h"
 #include "byre/task/sync.h"
 #include "data/image_writer.h"
-#include "data/load.h"
 #include "format/entry.h"
 #include "ops/image_sequence.h"
 #include "ops/state_tables.h"
@@ -45,7 +44,6 @@ class StateCopier {
   Task<Result<bool>> reads_zero(const StateGroup& group, GuestRange range);
   Task<Result<void>> write_tables(const std::vector<StateGroup>& groups, std::uint64_t index,
                                   const std::vector<std::vector<std::uint64_t>>& tables);
-  Task<Result<HostOffset>> write_table(const std::vector<std::uint64_t>& words, std::uint64_t references);
   Task<Result<void>> copy_vm_state(std::size_t state);
   Task<Result<void>> copy_vm_range(std::size_t state, GuestRange range);
   std::uint64_t vm_state_bytes(std::size_t state) const;
@@ -130,27 +128,16 @@ Task<Result<void>> StateCopier::copy_chunk(std::vector<StateGroup>& groups, Gues
   co_return Result<void>{};
 }
 
-// Tables of zeros are left out.
-Task<Result<HostOffset>> StateCopier::write_table(const std::vector<std::uint64_t>& words, std::uint64_t references) {
-  if (std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) co_return HostOffset(0);
-  BYRE_CO_TRY(const HostOffset at, writer_.place(1, references));
-  Buffer table(geometry_.cluster_size_bytes(), Buffer::Fill::zero);
-  for (std::size_t i = 0; i < words.size(); ++i) store_be64(table.data() + i * 8, words[i]);
-  const ConstBytes bytes = table.bytes();
-  BYRE_CO_CHECK(co_await write_bytes(writer_.storage(), at.bytes, bytes));
-  co_return at;
-}
-
 Task<Result<void>> StateCopier::write_tables(const std::vector<StateGroup>& groups, std::uint64_t index,
                                              const std::vector<std::vector<std::uint64_t>>& tables) {
   for (std::size_t group = 0; group < groups.size(); ++group) {
     const std::vector<std::size_t>& states = groups[group].states;
-    BYRE_CO_TRY(const HostOffset table, co_await write_table(tables[group], states.size()));
+    BYRE_CO_TRY(const HostOffset table, writer_.place_table(tables[group], states.size()));
     if (table.bytes == 0) continue;
     const bool owned = states.size() == 1 && is_active(states.front());
     for (const std::size_t state : states) l1_[state][index] = format::encode_l1_entry({table, owned});
   }
-  co_return Result<void>{};
+  co_return co_await writer_.write_pending();
 }
 
 Task<Result<void>> StateCopier::copy_range(std::uint64_t index) {
@@ -206,9 +193,9 @@ Task<Result<void>> StateCopier::copy_vm_range(std::size_t state, GuestRange rang
     co_await copy_.add({states_[state], cluster, &words[i], 1, true});
   }
   BYRE_CO_CHECK(co_await copy_.finish());
-  BYRE_CO_TRY(const HostOffset table, co_await write_table(words, 1));
+  BYRE_CO_TRY(const HostOffset table, writer_.place_table(words, 1));
   l1_[state].push_back(table.bytes == 0 ? 0 : format::encode_l1_entry({table, false}));
-  co_return Result<void>{};
+  co_return co_await writer_.write_pending();
 }
 
 Task<Result<void>> StateCopier::run() {
@@ -248,8 +235,7 @@ Task<Result<void>> check_states_fit(Qcow2Disk& source, unsigned version) {
   co_return Result<void>{};
 }
 
-Task<Result<void>> copy_states(Qcow2Disk& source, Storage& target, CopyOptions options) {
-  BYRE_CO_TRY(format::Header header, co_await read_header(target, format::HeaderUse::write));
+Task<Result<void>> copy_states(Qcow2Disk& source, Storage& target, format::Header header, CopyOptions options) {
   StateCopier copier(source, target, std::move(header), std::move(options));
   co_return co_await copier.run();
 }

@@ -18,6 +18,6 @@ Task<Result<void>> check_states_fit(Qcow2Disk& source, unsigned version);
 // requests in flight, sparse_bytes (0: zeros of data clusters are stored), compress, progress, cancel. After a failure
 // the target holds no image. Errors: unsupported (the target's refcount width cannot count these states),
 // no_space, corrupt, cancelled.
-Task<Result<void>> copy_states(Qcow2Disk& source, Storage& target, CopyOptions options);
+Task<Result<void>> copy_states(Qcow2Disk& source, Storage& target, format::Header header, CopyOptions options);
 
 }  // namespace byre::ops

@@ -6,6 +6,7 @@
 
 #include "byre/base/result.h"
 #include "byre/data/disk.h"
+#include "byre/ops/copy.h"
 #include "byre/ops/create.h"
 #include "byre/task/task.h"
 
@@ -29,5 +30,15 @@ Result<Measurement> measure_size(std::uint64_t size_bytes, const MeasureTarget& 
 
 // A copy of `source`: walks the status of the whole disk, without reading data.
 Task<Result<Measurement>> measure_disk(Disk& source, MeasureTarget target);
+
+struct ExactCopy {
+  CopyOptions copy;  // target_content and out_of_order do not matter
+  bool all_snapshots = false;
+};
+
+// To the byte, how long the file is that convert_images() makes of `source` with the same options: reads and compresses
+// whatever the copy would, and writes nothing. Errors: unsupported (a backing file of the target), those of the disk
+// and of ConvertOptions::all_snapshots, cancelled.
+Task<Result<std::uint64_t>> measure_exactly(Disk& source, CreateOptions target, ExactCopy exact);
 
 }  // namespace byre

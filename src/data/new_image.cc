@@ -1,0 +1,179 @@
+// A call decides its places before it waits for anything; a compressed one when its turn has come. What it has placed,
+// tables that are complete by then included, is written by whoever comes next.
+//
+// Leaves out: backing files, whose content zeros would have to hide.
+
+#include "data/new_image.h"
+
+#include <algorithm>
+
+#include "base/endian.h"
+#include "base/math.h"
+#include "base/text.h"
+#include "byre/base/assert.h"
+#include "data/range.h"
+#include "format/compression.h"
+#include "format/entry.h"
+
+namespace byre {
+
+NewImageDisk::NewImageDisk(std::unique_ptr<Storage> storage, format::Header header, bool rising)
+    : storage_(std::move(storage)),
+      writer_(*storage_, header),
+      geometry_(header.geometry()),
+      size_bytes_(header.virtual_size_bytes),
+      rising_(rising),
+      l1_(geometry_.required_l1_entries(size_bytes_)) {}
+
+Task<Result<std::unique_ptr<NewImageDisk>>> NewImageDisk::begin(std::unique_ptr<Storage> storage, format::Header header,
+                                                                bool rising) {
+  std::unique_ptr<NewImageDisk> disk(new NewImageDisk(std::move(storage), std::move(header), rising));
+  BYRE_CO_CHECK(co_await disk->writer_.begin());
+  co_return disk;
+}
+
+Result<void> NewImageDisk::check_clusters(std::uint64_t offset_bytes, std::uint64_t length_bytes) const {
+  const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
+  const bool to_the_end = offset_bytes + length_bytes == size_bytes_;
+  if (offset_bytes % cluster_size == 0 && (length_bytes % cluster_size == 0 || to_the_end)) return {};
+  return fail(ErrorCode::invalid_argument, "{}: {} bytes at {} are not whole clusters of {} bytes",
+              escape_untrusted(storage_->name()), length_bytes, offset_bytes, cluster_size);
+}
+
+Result<void> NewImageDisk::place_table(std::uint64_t l1_index, const std::vector<std::uint64_t>& words) {
+  BYRE_TRY(const HostOffset at, writer_.place_table(words, 1));
+  if (at.bytes != 0) l1_[l1_index] = format::encode_l1_entry({at, true});
+  return {};
+}
+
+// Those before it are complete if offsets rise.
+Result<std::vector<std::uint64_t>*> NewImageDisk::table_for(std::uint64_t l1_index) {
+  while (rising_ && !tables_.empty() && tables_.begin()->first < l1_index) {
+    BYRE_CHECK(place_table(tables_.begin()->first, tables_.begin()->second));
+    tables_.erase(tables_.begin());
+  }
+  BYRE_ASSERT(l1_[l1_index] == 0);
+  std::vector<std::uint64_t>& words = tables_[l1_index];
+  words.resize(geometry_.l2_entries());
+  return &words;
+}
+
+Result<std::vector<NewImageDisk::Run>> NewImageDisk::place(std::uint64_t offset_bytes, ConstBytes data) {
+  std::vector<Run> runs;
+  const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
+  while (!data.empty()) {
+    const GuestOffset guest(offset_bytes);
+    const std::uint64_t first = geometry_.l2_index(guest);
+    const std::uint64_t count = std::min(ceil_div(data.size(), cluster_size), geometry_.l2_entries() - first);
+    BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry_.l1_index(guest)));
+    BYRE_TRY(const HostOffset at, writer_.place(count, 1));
+    for (std::uint64_t i = 0; i < count; ++i) {
+      std::byte raw[16] = {};
+      format::encode_l2_entry(geometry_, format::L2Entry::normal(at + i * cluster_size, true), raw);
+      (*words)[first + i] = load_be64(raw);
+    }
+    const std::size_t length = std::min<std::uint64_t>(data.size(), count * cluster_size);
+    runs.push_back({at, data.first(length)});
+    data = data.subspan(length);
+    offset_bytes += length;
+  }
+  return runs;
+}
+
+// Each run to the end of its last cluster.
+Task<Result<void>> NewImageDisk::write_runs(std::vector<Run> runs) {
+  BYRE_CO_CHECK(co_await writer_.write_pending());
+  for (const Run& run : runs) {
+    const std::vector<std::byte> tail(round_up(run.bytes.size(), geometry_.cluster_size_bytes()) - run.bytes.size());
+    const ConstBytes parts[] = {run.bytes, tail};
+    const std::span<const ConstBytes> all = parts;
+    BYRE_CO_CHECK(co_await storage_->write(run.at.bytes, all));
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> NewImageDisk::write(std::uint64_t offset_bytes, ConstBytes data) {
+  BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
+  BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
+  BYRE_CO_TRY(std::vector<Run> runs, place(offset_bytes, data));
+  co_return co_await write_runs(std::move(runs));
+}
+
+// An empty payload did not become smaller: the cluster is stored as it is.
+Result<std::vector<NewImageDisk::Run>> NewImageDisk::place_compressed(std::uint64_t offset_bytes, ConstBytes data,
+                                                                      ConstBytes payload) {
+  if (payload.empty()) return place(offset_bytes, data);
+  const GuestOffset guest(offset_bytes);
+  BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry_.l1_index(guest)));
+  BYRE_TRY(const HostOffset at, writer_.place_payload(payload.size(), 1));
+  const auto extent = format::make_compressed_extent(geometry_, at, payload.size());
+  if (!extent) return fail(ErrorCode::no_space, "{}", format::describe(extent.error()));
+  std::byte raw[16] = {};
+  format::encode_l2_entry(geometry_, format::L2Entry::from_compressed(*extent), raw);
+  (*words)[geometry_.l2_index(guest)] = load_be64(raw);
+  return std::vector<Run>{{at, payload}};
+}
+
+Task<Result<void>> NewImageDisk::write_compressed(std::uint64_t offset_bytes, ConstBytes data) {
+  BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
+  BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
+  const std::uint64_t ticket = compressed_order_.take();
+  const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
+  Buffer padded;
+  ConstBytes whole = data;
+  if (data.size() < cluster_size) {
+    padded = Buffer(cluster_size, Buffer::Fill::zero);
+    std::ranges::copy(data, padded.data());
+    whole = padded.bytes();
+  }
+  Buffer payload(cluster_size - 1);
+  std::size_t size = 0;
+  const format::CompressionType type = writer_.compression_type();
+  const Bytes output = payload.bytes();
+  co_await offload([&size, type, whole, output] { size = format::compress_cluster(type, whole, output); });
+  co_await compressed_order_.wait_for(ticket);
+  auto placed = place_compressed(offset_bytes, data, payload.bytes().first(size));
+  compressed_order_.pass();
+  BYRE_CO_TRY(const std::vector<Run> runs, std::move(placed));
+  if (size == 0) co_return co_await write_runs(runs);
+  BYRE_CO_CHECK(co_await writer_.write_pending());
+  co_return co_await write_bytes(*storage_, runs.front().at.bytes, runs.front().bytes);
+}
+
+Task<Result<void>> NewImageDisk::flush() { co_return Result<void>{}; }
+
+Task<Result<void>> NewImageDisk::close() {
+  for (const auto& [l1_index, words] : std::exchange(tables_, {})) {
+    BYRE_CO_CHECK(place_table(l1_index, words));
+    BYRE_CO_CHECK(co_await writer_.write_pending());
+  }
+  ImageWriter::Tables tables;
+  tables.size_bytes = size_bytes_;
+  tables.l1 = std::move(l1_);
+  co_return co_await writer_.finish(std::move(tables));
+}
+
+Error NewImageDisk::unsupported() const {
+  return Error(ErrorCode::unsupported,
+               fmt::format("{}: an image that is being made can only be written", escape_untrusted(storage_->name())));
+}
+
+Task<Result<void>> NewImageDisk::read(std::uint64_t, Bytes) { co_return std::unexpected(unsupported()); }
+
+Task<Result<void>> NewImageDisk::write_zeroes(std::uint64_t, std::uint64_t, ZeroMode) {
+  co_return std::unexpected(unsupported());
+}
+
+Task<Result<void>> NewImageDisk::discard(std::uint64_t, std::uint64_t) { co_return std::unexpected(unsupported()); }
+
+Task<Result<void>> NewImageDisk::resize(std::uint64_t, Preallocation) { co_return std::unexpected(unsupported()); }
+
+Task<Result<BlockStatus>> NewImageDisk::status(std::uint64_t, std::uint64_t) {
+  co_return std::unexpected(unsupported());
+}
+
+Task<Result<BlockStatus>> NewImageDisk::layer_status(std::uint64_t, std::uint64_t) {
+  co_return std::unexpected(unsupported());
+}
+
+}  // namespace byre

@@ -1,0 +1,104 @@
+// The copy is made, into a file that only has a length: whatever decides where things go is the very code that convert
+// runs (data/new_image.h), and it reads nothing back. Where all clusters have their places before the copy, the length
+// is that of the empty image.
+//
+// Leaves out: copies on a backing file, which are compared with it.
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+
+#include "base/text.h"
+#include "byre/ops/copy.h"
+#include "byre/ops/measure.h"
+#include "byre/storage/memory.h"
+#include "data/load.h"
+#include "data/new_image.h"
+#include "ops/state_copy.h"
+
+namespace byre {
+namespace {
+
+class LengthOnly final : public Storage {
+ public:
+  Task<Result<std::size_t>> read(std::uint64_t, Bytes) override { co_return std::unexpected(no_content()); }
+  Task<Result<void>> write(std::uint64_t offset_bytes, std::span<const ConstBytes> parts) override {
+    for (const ConstBytes part : parts) {
+      offset_bytes += part.size();
+      if (!part.empty()) size_bytes_ = std::max(size_bytes_, offset_bytes);
+    }
+    co_return Result<void>{};
+  }
+  Task<Result<void>> flush() override { co_return Result<void>{}; }
+  Task<Result<void>> zero(std::uint64_t offset_bytes, std::uint64_t length_bytes, bool) override {
+    size_bytes_ = std::max(size_bytes_, offset_bytes + length_bytes);
+    co_return Result<void>{};
+  }
+  Task<Result<void>> punch(std::uint64_t, std::uint64_t) override { co_return Result<void>{}; }
+  Task<Result<void>> allocate(std::uint64_t offset_bytes, std::uint64_t length_bytes) override {
+    return zero(offset_bytes, length_bytes, false);
+  }
+  Task<Result<void>> resize(std::uint64_t size_bytes) override {
+    size_bytes_ = size_bytes;
+    co_return Result<void>{};
+  }
+  std::uint64_t size_bytes() const override { return size_bytes_; }
+  Task<Result<StorageExtent>> extent_at(std::uint64_t) override { co_return std::unexpected(no_content()); }
+  std::optional<std::uint64_t> allocated_bytes() const override { return std::nullopt; }
+  bool writable() const override { return true; }
+  StorageIdentity identity() const override { return {0, reinterpret_cast<std::uintptr_t>(this)}; }
+  const std::string& name() const override { return name_; }
+
+ private:
+  Error no_content() const { return Error(ErrorCode::unsupported, name_ + " has no content"); }
+
+  std::uint64_t size_bytes_ = 0;
+  std::string name_ = "the measured image";
+};
+
+Task<Result<std::uint64_t>> empty_size(CreateOptions target) {
+  if (target.preallocation == Preallocation::full) target.preallocation = Preallocation::falloc;  // as long
+  MemoryStorage memory;
+  BYRE_CO_CHECK(co_await create_qcow2(memory, std::move(target)));
+  co_return memory.size_bytes();
+}
+
+Task<Result<std::uint64_t>> states_size(Disk& source, format::Header header, CopyOptions copy) {
+  auto* const image = dynamic_cast<Qcow2Disk*>(&source);
+  if (!image) co_return fail(ErrorCode::unsupported, "a {} disk has no internal snapshots", source.format());
+  BYRE_CO_CHECK(co_await ops::check_states_fit(*image, header.version));
+  LengthOnly file;
+  BYRE_CO_CHECK(co_await ops::copy_states(*image, file, std::move(header), std::move(copy)));
+  co_return file.size_bytes();
+}
+
+}  // namespace
+
+Task<Result<std::uint64_t>> measure_exactly(Disk& source, CreateOptions target, ExactCopy exact) {
+  const std::vector<Disk*> sources = {&source};
+  target.size_bytes = copy_size_bytes(sources);
+  BYRE_CO_CHECK(check_create_options(target));
+  if (target.format == "raw" && (exact.all_snapshots || exact.copy.compress)) {
+    co_return fail(ErrorCode::unsupported, "a raw image cannot hold {}; use -O qcow2",
+                   exact.all_snapshots ? "snapshots" : "compressed data");
+  }
+  if (target.format == "raw") co_return *target.size_bytes;
+  if (target.backing_file) {
+    co_return fail(ErrorCode::unsupported, "the exact size of a copy on a backing file is not known before it is made");
+  }
+  if (target.preallocation != Preallocation::off) co_return co_await empty_size(std::move(target));
+  MemoryStorage empty;
+  BYRE_CO_CHECK(co_await create_qcow2(empty, std::move(target)));
+  BYRE_CO_TRY(format::Header header, co_await read_header(empty, format::HeaderUse::write));
+  if (exact.all_snapshots) co_return co_await states_size(source, std::move(header), std::move(exact.copy));
+  auto storage = std::make_unique<LengthOnly>();
+  const Storage& file = *storage;
+  BYRE_CO_TRY(const std::unique_ptr<NewImageDisk> image,
+              co_await NewImageDisk::begin(std::move(storage), std::move(header), true));
+  exact.copy.target_content = TargetContent::zeros;
+  BYRE_CO_CHECK(co_await copy_disks(sources, *image, std::move(exact.copy)));
+  BYRE_CO_CHECK(co_await image->close());
+  co_return file.size_bytes();
+}
+
+}  // namespace byre
