@@ -12,7 +12,8 @@ for i in {0..80}; do
   head -c 70000 /dev/zero
 done | dd of=source.raw bs=1M conv=notrunc status=none iflag=fullblock
 
-for options in "" "-c -o compression_type=zstd" "-c -o compression_type=zstd,cluster_size=4k" "-S 0"; do
+for options in "" "-o cluster_size=512" "-o cluster_size=4k,lazy_refcounts=on" "-c -o compression_type=zstd" \
+  "-c -o compression_type=zstd,cluster_size=4k" "-S 0"; do
   # shellcheck disable=SC2086
   "$BYRE" convert -q -f raw -O qcow2 $options -m 1 source.raw first.qcow2
   for requests in 2 8 8 8 16; do
