@@ -119,10 +119,11 @@ Task<Result<void>> ImageWriter::write_pending() {
   co_return Result<void>{};
 }
 
-// In clusters of its own, the last one filled up with zeros.
+// In clusters of its own, the last one filled up with zeros. Nothing lies at 0.
 Task<Result<HostOffset>> ImageWriter::store(ConstBytes bytes) {
-  BYRE_CO_TRY(const HostOffset at, place(std::max<std::uint64_t>(geometry_.clusters_for(bytes.size()), 1), 1));
-  const std::uint64_t length = round_up(std::max<std::uint64_t>(bytes.size(), 1), geometry_.cluster_size_bytes());
+  if (bytes.empty()) co_return HostOffset(0);
+  BYRE_CO_TRY(const HostOffset at, place(geometry_.clusters_for(bytes.size()), 1));
+  const std::uint64_t length = round_up(bytes.size(), geometry_.cluster_size_bytes());
   const std::vector<std::byte> tail(length - bytes.size());
   const ConstBytes parts[] = {bytes, tail};
   const std::span<const ConstBytes> all = parts;
@@ -186,20 +187,14 @@ Task<Result<void>> ImageWriter::write_header() {
 Task<Result<void>> ImageWriter::finish(Tables tables) {
   header_.virtual_size_bytes = tables.size_bytes;
   header_.l1_entries = static_cast<std::uint32_t>(tables.l1.size());
-  header_.l1_table = {};
-  if (!tables.l1.empty()) {
-    BYRE_CO_TRY(header_.l1_table, co_await store_l1(tables.l1));
-  }
+  BYRE_CO_TRY(header_.l1_table, co_await store_l1(tables.l1));
   for (std::size_t i = 0; i < tables.snapshots.size(); ++i) {
     tables.snapshots[i].l1_entries = static_cast<std::uint32_t>(tables.snapshot_l1[i].size());
     BYRE_CO_TRY(tables.snapshots[i].l1_table, co_await store_l1(tables.snapshot_l1[i]));
   }
   header_.snapshot_count = static_cast<std::uint32_t>(tables.snapshots.size());
-  header_.snapshot_table = {};
-  if (!tables.snapshots.empty()) {
-    BYRE_CO_TRY(const std::vector<std::byte> table, format::encode_snapshot_table(tables.snapshots, tables.size_bytes));
-    BYRE_CO_TRY(header_.snapshot_table, co_await store(table));
-  }
+  BYRE_CO_TRY(const std::vector<std::byte> table, format::encode_snapshot_table(tables.snapshots, tables.size_bytes));
+  BYRE_CO_TRY(header_.snapshot_table, co_await store(table));
   BYRE_CO_CHECK(co_await store_counts());
   co_return co_await write_header();
 }

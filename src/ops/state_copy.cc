@@ -39,6 +39,7 @@ class StateCopier {
  private:
   Task<Result<void>> open_states();
   Task<Result<void>> copy_range(std::uint64_t index);
+  Task<Result<void>> add_variants(const std::vector<StateGroup>& groups, StateChunk& chunk);
   Task<Result<void>> copy_chunk(std::vector<StateGroup>& groups, GuestRange range,
                                 std::vector<std::vector<std::uint64_t>>& tables);
   Task<Result<bool>> reads_zero(const StateGroup& group, GuestRange range);
@@ -104,17 +105,26 @@ Task<Result<bool>> StateCopier::reads_zero(const StateGroup& group, GuestRange r
   co_return true;
 }
 
-Task<Result<void>> StateCopier::copy_chunk(std::vector<StateGroup>& groups, GuestRange range,
-                                           std::vector<std::vector<std::uint64_t>>& tables) {
-  StateChunk chunk(groups, range, geometry_.cluster_size_bytes());
-  BYRE_CO_CHECK(co_await chunk.load());
+Task<Result<void>> StateCopier::add_variants(const std::vector<StateGroup>& groups, StateChunk& chunk) {
   for (Variant& variant : chunk.variants()) {
+    BYRE_CO_CHECK(check_cancelled());
     BYRE_CO_TRY(const bool zero, co_await reads_zero(groups[variant.group], variant.range));
     if (zero) continue;
     Qcow2Disk* const disk = groups[variant.group].disk;
     co_await copy_.add({disk, variant.range, &variant.word, variant.references, false});
   }
-  BYRE_CO_CHECK(co_await copy_.finish());
+  co_return Result<void>{};
+}
+
+// Windows that are in flight write into the chunk: they end before it does, whatever fails.
+Task<Result<void>> StateCopier::copy_chunk(std::vector<StateGroup>& groups, GuestRange range,
+                                           std::vector<std::vector<std::uint64_t>>& tables) {
+  StateChunk chunk(groups, range, geometry_.cluster_size_bytes());
+  BYRE_CO_CHECK(co_await chunk.load());
+  const Result<void> added = co_await add_variants(groups, chunk);
+  const Result<void> copied = co_await copy_.finish();
+  BYRE_CO_CHECK(added);
+  BYRE_CO_CHECK(copied);
   for (std::size_t group = 0; group < groups.size(); ++group) {
     const bool only_active = groups[group].states.size() == 1 && is_active(groups[group].states.front());
     for (std::uint64_t cluster = 0; cluster < chunk.clusters(); ++cluster) {
@@ -151,7 +161,6 @@ Task<Result<void>> StateCopier::copy_range(std::uint64_t index) {
   const std::uint64_t step =
       std::max(geometry_.cluster_size_bytes(), source_entries_at_once * source_.cluster_size_bytes());
   for (std::uint64_t at = begin; at < range.end_bytes(); at += step) {
-    BYRE_CO_CHECK(check_cancelled());
     BYRE_CO_CHECK(co_await copy_chunk(groups, {at, std::min(step, range.end_bytes() - at)}, tables));
     report_progress(at + step);
   }

@@ -160,6 +160,13 @@ def ends_within_a_cluster():
     check_copy(0, "ends within a cluster")
 
 
+def disk_of_nothing():
+    run(BYRE, "create", "-q", "-f", "qcow2", "source.qcow2", "0")
+    run(BYRE, "snapshot", "-c", "one", "source.qcow2")
+    run(BYRE, "convert", "-O", "qcow2", "--all-snapshots", "source.qcow2", "copy.qcow2")
+    check_copy(0, "a disk of 0 bytes")
+
+
 def owned_by_snapshots(path):
     """How many L1 entries of snapshots claim to be the only reference (COPIED): `snapshot -c` leaves none either."""
     image = content(path)
@@ -254,6 +261,7 @@ def main():
         except AssertionError as failure:
             fail(f"seed {seed}: {failure}; repeat with: convert_keeps_snapshots.py {seed} 1")
     ends_within_a_cluster()
+    disk_of_nothing()
     vm_state()
     refusals()
     no_room()
