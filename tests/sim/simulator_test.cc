@@ -128,12 +128,12 @@ std::uint64_t fail_every_operation(std::uint64_t seed, FaultPlan plan) {
   options.operations = 8;
   options.crash_one_in = 8;
   options.images_per_crash = 2;
-  const SimulationResult whole = simulate(options);
+  const RepeatedSimulation simulation(options);
+  const SimulationResult whole = simulation.run();
   EXPECT_EQ(whole.failure, "") << "seed " << seed;
   std::uint64_t examined = whole.crash_states;
   for (plan.nth = 1; plan.nth <= whole.operations_on_disk; ++plan.nth) {
-    options.fault = plan;
-    const SimulationResult result = simulate(options);
+    const SimulationResult result = simulation.run(plan);
     EXPECT_EQ(result.failure, "") << "seed " << seed << ", operation " << plan.nth << ", errno " << plan.errno_value
                                   << (plan.for_ever ? ", for ever; " : "; ") << repeat_command(seed);
     if (testing::Test::HasFailure()) break;

@@ -121,6 +121,8 @@ class Simulation {
     prepare();
   }
 
+  void set_fault(const FaultPlan& fault) { options_.fault = fault; }
+
   // Once: the program goes on from what was prepared.
   SimulationResult run() {
     if (!result_.failure.empty()) return std::move(result_);
@@ -417,5 +419,11 @@ RepeatedSimulation::RepeatedSimulation(const SimulationOptions& options)
 RepeatedSimulation::~RepeatedSimulation() = default;
 
 SimulationResult RepeatedSimulation::run() const { return std::make_unique<Simulation>(*prepared_)->run(); }
+
+SimulationResult RepeatedSimulation::run(const FaultPlan& fault) const {
+  auto simulation = std::make_unique<Simulation>(*prepared_);
+  simulation->set_fault(fault);
+  return simulation->run();
+}
 
 }  // namespace byre::test

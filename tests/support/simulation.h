@@ -47,7 +47,8 @@ SimulationResult simulate(const SimulationOptions& options);
 
 class Simulation;
 
-// One program run again and again, each time in another order: image and backing content are made once.
+// One program run again and again, each time in another order or with another fault: image and backing content are made
+// once.
 class RepeatedSimulation {
  public:
   explicit RepeatedSimulation(const SimulationOptions& options);
@@ -55,6 +56,7 @@ class RepeatedSimulation {
   RepeatedSimulation& operator=(const RepeatedSimulation&) = delete;
   ~RepeatedSimulation();
   SimulationResult run() const;
+  SimulationResult run(const FaultPlan& fault) const;  // in place of that of the options
 
  private:
   std::unique_ptr<Simulation> prepared_;
