@@ -27,10 +27,15 @@ std::string_view describe(MetadataKind kind) {
 }
 
 std::optional<MetadataKind> OverlapGuard::at(std::uint64_t cluster) const {
-  const auto behind = regions_.upper_bound(cluster);
-  if (behind != regions_.begin()) {
-    const auto& [first, region] = *std::prev(behind);
-    if (cluster - first < region.count) return region.kind;
+  if (cluster < gap_.begin || cluster >= gap_.end) {
+    const auto behind = regions_.upper_bound(cluster);
+    Gap gap{0, behind == regions_.end() ? ~std::uint64_t{0} : behind->first};
+    if (behind != regions_.begin()) {
+      const auto& [first, region] = *std::prev(behind);
+      if (cluster - first < region.count) return region.kind;
+      gap.begin = first + region.count;
+    }
+    gap_ = gap;
   }
   const auto found = single_.find(cluster);
   return found == single_.end() ? std::nullopt : std::optional(found->second);
@@ -58,6 +63,7 @@ std::optional<MetadataKind> OverlapGuard::add(MetadataKind kind, std::uint64_t f
     if (cluster >= first_cluster && cluster - first_cluster < count) return single_kind;
   }
   regions_[first_cluster] = {count, kind};
+  gap_ = {};
   return std::nullopt;
 }
 

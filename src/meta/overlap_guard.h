@@ -44,6 +44,11 @@ class OverlapGuard {
   };
   std::map<std::uint64_t, Region> regions_;                 // contiguous tables by their first cluster, disjoint
   std::unordered_map<std::uint64_t, MetadataKind> single_;  // L2 tables, refcount blocks, bitmap data
+  struct Gap {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  mutable Gap gap_;  // between two regions, where at() looked last: neighbours need no search
 };
 
 }  // namespace byre::meta
