@@ -120,6 +120,8 @@ TEST_P(NightlySimulator, RefcountTablesThatMustGrowAreSoundToo) {
 
 INSTANTIATE_TEST_SUITE_P(Share, NightlySimulator, testing::Values(0u, 1u, 2u, 3u));
 
+constexpr std::uint64_t examined_bytes_per_run = 8 << 20;
+
 // Fails the n-th I/O of a program for n = 1, 2, ...: the caller hears of it, no crash finds damage, and when the fault
 // is gone everything works again, down to a clean close.
 std::uint64_t fail_every_operation(std::uint64_t seed, FaultPlan plan) {
@@ -128,10 +130,13 @@ std::uint64_t fail_every_operation(std::uint64_t seed, FaultPlan plan) {
   options.operations = 8;
   options.crash_one_in = 8;
   options.images_per_crash = 2;
-  const RepeatedSimulation simulation(options);
+  RepeatedSimulation simulation(options);
   const SimulationResult whole = simulation.run();
   EXPECT_EQ(whole.failure, "") << "seed " << seed;
   std::uint64_t examined = whole.crash_states;
+  // There are as many runs as operations, and each looks at crash images as large as the disk: at no more than so much.
+  const std::uint64_t images_bytes = whole.picks * options.images_per_crash * whole.disk_bytes;
+  simulation.set_crash_one_in(static_cast<unsigned>(std::max<std::uint64_t>(8, images_bytes / examined_bytes_per_run)));
   for (plan.nth = 1; plan.nth <= whole.operations_on_disk; ++plan.nth) {
     const SimulationResult result = simulation.run(plan);
     EXPECT_EQ(result.failure, "") << "seed " << seed << ", operation " << plan.nth << ", errno " << plan.errno_value

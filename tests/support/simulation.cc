@@ -122,6 +122,7 @@ class Simulation {
   }
 
   void set_fault(const FaultPlan& fault) { options_.fault = fault; }
+  void set_crash_one_in(unsigned completions) { options_.crash_one_in = completions; }
 
   // Once: the program goes on from what was prepared.
   SimulationResult run() {
@@ -132,6 +133,7 @@ class Simulation {
     disk_options.sector_bytes = random_.one_in(4) ? 4096 : 512;
     if (options_.sector_bytes != 0) disk_options.sector_bytes = options_.sector_bytes;
     result_.sector_bytes = disk_options.sector_bytes;
+    result_.disk_bytes = setup_.image.size_bytes;
     disk_options.flush_errors_stick = false;  // so that what follows a failed flush is put to the test too
     choose_order(schedule);
     EventLoop loop(std::move(scheduler));
@@ -417,6 +419,8 @@ RepeatedSimulation::RepeatedSimulation(const SimulationOptions& options)
     : prepared_(std::make_unique<Simulation>(options)) {}
 
 RepeatedSimulation::~RepeatedSimulation() = default;
+
+void RepeatedSimulation::set_crash_one_in(unsigned completions) { prepared_->set_crash_one_in(completions); }
 
 SimulationResult RepeatedSimulation::run() const { return std::make_unique<Simulation>(*prepared_)->run(); }
 

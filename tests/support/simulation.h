@@ -37,6 +37,7 @@ struct SimulationOptions {
 struct SimulationResult {
   std::uint64_t crash_states = 0;
   std::uint32_t sector_bytes = 0;
+  std::uint64_t disk_bytes = 0;
   std::uint64_t picks = 0;
   std::uint64_t faults = 0;
   std::uint64_t operations_on_disk = 0;  // I/O of the program, for placing faults
@@ -55,6 +56,7 @@ class RepeatedSimulation {
   RepeatedSimulation(const RepeatedSimulation&) = delete;
   RepeatedSimulation& operator=(const RepeatedSimulation&) = delete;
   ~RepeatedSimulation();
+  void set_crash_one_in(unsigned completions);
   SimulationResult run() const;
   SimulationResult run(const FaultPlan& fault) const;  // in place of that of the options
 
