@@ -17,7 +17,7 @@
 
 namespace byre {
 
-NewImageDisk::NewImageDisk(std::unique_ptr<Storage> storage, format::Header header, bool rising)
+NewImageDisk::NewImageDisk(std::unique_ptr<Storage> storage, const format::Header& header, bool rising)
     : storage_(std::move(storage)),
       writer_(*storage_, header),
       geometry_(header.geometry()),
@@ -27,7 +27,7 @@ NewImageDisk::NewImageDisk(std::unique_ptr<Storage> storage, format::Header head
 
 Task<Result<std::unique_ptr<NewImageDisk>>> NewImageDisk::begin(std::unique_ptr<Storage> storage, format::Header header,
                                                                 bool rising) {
-  std::unique_ptr<NewImageDisk> disk(new NewImageDisk(std::move(storage), std::move(header), rising));
+  std::unique_ptr<NewImageDisk> disk(new NewImageDisk(std::move(storage), header, rising));
   BYRE_CO_CHECK(co_await disk->writer_.begin());
   co_return disk;
 }

@@ -48,7 +48,7 @@ class NewImageDisk final : public Disk {
     HostOffset at;
     ConstBytes bytes;
   };
-  NewImageDisk(std::unique_ptr<Storage> storage, format::Header header, bool rising);
+  NewImageDisk(std::unique_ptr<Storage> storage, const format::Header& header, bool rising);
   Result<void> check_clusters(std::uint64_t offset_bytes, std::uint64_t length_bytes) const;
   Result<std::vector<Run>> place(std::uint64_t offset_bytes, ConstBytes data);
   Result<std::vector<Run>> place_compressed(std::uint64_t offset_bytes, ConstBytes data, ConstBytes payload);
