@@ -95,7 +95,7 @@ def word_at(image, at):
 
 
 def zero_flag_in_version_2(in_snapshot):
-    """A bit that version 2 does not know and version 3 takes for zeros (H-30): not upgraded, byte for byte as it was."""
+    """A bit that version 2 does not know and version 3 takes for zeros (H-30): not upgraded, and as it was."""
     run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "compat=0.10", "flag", "1M")
     run("qemu-io", "-c", "write -P 1 0 256k", "flag")
     run("qemu-img", "snapshot", "-c", "s", "flag")
