@@ -17,7 +17,6 @@
 #include "data/range.h"
 #include "data/refcount_width.h"
 #include "data/snapshot_tables.h"
-#include "data/table_walk.h"
 #include "data/zero_expansion.h"
 
 namespace byre {
@@ -38,25 +37,6 @@ void make_version_2(format::Header& header) {
   header.unknown_fields.clear();
   header.feature_names.reset();
   header.bitmaps.reset();
-}
-
-bool lacks_extra_data(const format::Snapshot& snapshot) { return snapshot.extra_data_bytes < 16; }
-
-// Takes out the tables that another L1 table has led to.
-void forget_seen(std::vector<std::uint64_t>& l1, std::unordered_set<std::uint64_t>& seen) {
-  for (std::uint64_t& entry : l1) {
-    if (entry != 0 && !seen.insert(entry & format::entry_offset_mask).second) entry = 0;
-  }
-}
-
-// In compressed entries the bit is part of an offset. One pass without branches.
-bool has_zero_flag(ConstBytes table) {
-  std::uint64_t found = 0;
-  for (std::size_t at = 0; at < table.size(); at += 8) {
-    const std::uint64_t word = load_be64(table.data() + at);
-    found |= word & ~(word >> 62);
-  }
-  return (found & format::entry_zero_flag) != 0;
 }
 
 }  // namespace
@@ -107,49 +87,11 @@ Task<Result<void>> Qcow2Disk::replace_refcounts(unsigned order, bool& published)
   co_return Result<void>{};
 }
 
-// Counts matter only where a snapshot table is written.
 Task<Result<void>> Qcow2Disk::upgrade() {
   if (geometry_.version >= 3) co_return Result<void>{};
-  BYRE_CO_TRY(const std::vector<format::Snapshot> found, co_await snapshots());
-  if (std::ranges::any_of(found, lacks_extra_data)) {
-    BYRE_CO_CHECK(co_await check_sound());
-  } else {
-    BYRE_CO_CHECK(co_await check_no_zero_flags(found));
-  }
+  BYRE_CO_CHECK(co_await check_sound());
   Task<Result<void>> work = do_upgrade();
   co_return co_await exclusively(std::move(work));
-}
-
-// Version 3 has a meaning for a bit that must be 0 in version 2: what has it would read as zeros (H-30).
-Task<Result<void>> Qcow2Disk::check_no_zero_flags(const std::vector<format::Snapshot>& snapshots) {
-  BYRE_CO_CHECK(check_changeable());
-  BYRE_CO_CHECK(co_await settle());
-  std::unordered_set<std::uint64_t> seen;
-  std::vector<std::uint64_t> l1 = metadata_->l1();
-  BYRE_CO_CHECK(co_await check_no_zero_flags_below(l1, seen));
-  for (const format::Snapshot& snapshot : snapshots) {
-    BYRE_CO_CHECK(check_usable(snapshot, header_, storage_->size_bytes()));
-    BYRE_CO_TRY(l1, co_await read_table(*storage_, snapshot.l1_table, snapshot.l1_entries));
-    BYRE_CO_CHECK(co_await check_no_zero_flags_below(l1, seen));
-  }
-  co_return Result<void>{};
-}
-
-Task<Result<void>> Qcow2Disk::check_no_zero_flags_below(std::vector<std::uint64_t>& l1,
-                                                        std::unordered_set<std::uint64_t>& seen) {
-  forget_seen(l1, seen);
-  TableWalk walk(*storage_, geometry_, l1);
-  for (;;) {
-    BYRE_CO_CHECK(co_await walk.next());
-    if (walk.tables().empty()) co_return Result<void>{};
-    for (const TableWalk::Table& table : walk.tables()) {
-      if (!has_zero_flag(table.bytes)) continue;
-      co_return fail(ErrorCode::corrupt,
-                     "the L2 table at {:#x} has an entry with the zero flag, which version 2 does not know: run `byre "
-                     "check -r all` first",
-                     table.at.bytes);
-    }
-  }
 }
 
 Task<Result<void>> Qcow2Disk::do_upgrade() {
@@ -161,7 +103,8 @@ Task<Result<void>> Qcow2Disk::do_upgrade() {
 // Entries are written with all extra data that is known; only those of old writers have less.
 Task<Result<void>> Qcow2Disk::rewrite_snapshot_table() {
   BYRE_CO_TRY(SnapshotTables tables, co_await snapshot_tables());
-  if (std::ranges::none_of(tables.before, lacks_extra_data)) co_return Result<void>{};
+  const auto is_short = [](const format::Snapshot& snapshot) { return snapshot.extra_data_bytes < 16; };
+  if (std::ranges::none_of(tables.before, is_short)) co_return Result<void>{};
   BYRE_CO_CHECK(co_await replace_snapshot_table(tables));
   TreeCounts old(*storage_, geometry_, tree({}, tables.old_clusters(geometry_, header_)));
   [[maybe_unused]] const auto lowered = co_await lower_counts(old);
@@ -239,7 +182,9 @@ Task<Result<void>> Qcow2Disk::expand_zeroes(const std::vector<format::Snapshot>&
 // `l1` loses the entries of tables that were seen before.
 Task<Result<bool>> Qcow2Disk::expand_zeroes_below(std::vector<std::uint64_t>& l1,
                                                   std::unordered_set<std::uint64_t>& seen) {
-  forget_seen(l1, seen);
+  for (std::uint64_t& entry : l1) {
+    if (entry != 0 && !seen.insert(entry & format::entry_offset_mask).second) entry = 0;
+  }
   TableWalk walk(*storage_, geometry_, l1);
   for (bool changed = false;;) {
     BYRE_CO_CHECK(co_await walk.next());

@@ -192,8 +192,6 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> do_set_refcount_order(unsigned order);
   Task<Result<void>> replace_refcounts(unsigned order, bool& published);
   Task<Result<void>> do_upgrade();
-  Task<Result<void>> check_no_zero_flags(const std::vector<format::Snapshot>& snapshots);
-  Task<Result<void>> check_no_zero_flags_below(std::vector<std::uint64_t>& l1, std::unordered_set<std::uint64_t>& seen);
   Task<Result<void>> do_downgrade();
   Task<Result<void>> rewrite_snapshot_table();
   Result<void> check_downgrade(const std::vector<format::Snapshot>& snapshots, std::uint64_t size_bytes) const;

@@ -108,7 +108,7 @@ def zero_flag_in_version_2(in_snapshot):
         file.write(bytes([image[at + 7] | 1]))
     shutil.copy("flag", "before")
     done = run(BYRE, "amend", "-o", "compat=1.1", "flag")
-    if done.returncode != 1 or "zero flag" not in done.stderr or not filecmp.cmp("flag", "before", shallow=False):
+    if done.returncode != 1 or "byre check" not in done.stderr or not filecmp.cmp("flag", "before", shallow=False):
         differ("zero flag", in_snapshot, f"exit {done.returncode}: {done.stderr}")
 
 
