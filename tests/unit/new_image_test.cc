@@ -29,7 +29,7 @@ struct Shape {
 
 class NewImage : public testing::Test {
  protected:
-  NewImage() : loop_(std::move(*make_event_loop(IoMode::threads))) {}
+  NewImage() : loop(std::move(*make_event_loop(IoMode::threads))) {}
 
   format::Header header(std::uint64_t size_bytes, const Shape& shape) {
     CreateOptions options;
@@ -37,8 +37,8 @@ class NewImage : public testing::Test {
     options.cluster_size_bytes = shape.cluster_bytes;
     options.refcount_bits = shape.refcount_bits;
     MemoryStorage memory;
-    EXPECT_TRUE(loop_->run(create_qcow2(memory, options)));
-    return *loop_->run(read_header(memory, format::HeaderUse::write));
+    EXPECT_TRUE(loop->run(create_qcow2(memory, options)));
+    return *loop->run(read_header(memory, format::HeaderUse::write));
   }
 
   // Every third cluster is left out, and every fifth does not compress.
@@ -68,11 +68,11 @@ class NewImage : public testing::Test {
   Content make(const Content& content, const Shape& shape) {
     auto storage = std::make_unique<MemoryStorage>();
     const MemoryStorage& memory = *storage;
-    auto disk = loop_->run(NewImageDisk::begin(std::move(storage), header(content.size(), shape), true));
+    auto disk = loop->run(NewImageDisk::begin(std::move(storage), header(content.size(), shape), true));
     EXPECT_TRUE(disk);
-    const auto filled = loop_->run(fill(**disk, content, shape));
+    const auto filled = loop->run(fill(**disk, content, shape));
     EXPECT_TRUE(filled) << filled.error().message();
-    EXPECT_TRUE(loop_->run((*disk)->close()));
+    EXPECT_TRUE(loop->run((*disk)->close()));
     return memory.content();
   }
 
@@ -80,13 +80,13 @@ class NewImage : public testing::Test {
     OpenOptions options;
     options.format = "qcow2";
     options.snapshot = std::move(snapshot);
-    auto disk = loop_->run(open_disk(std::make_unique<MemoryStorage>(ConstBytes(image)), std::move(options)));
+    auto disk = loop->run(open_disk(std::make_unique<MemoryStorage>(ConstBytes(image)), std::move(options)));
     EXPECT_TRUE(disk);
     if (!disk) return {};
     Content content((*disk)->size_bytes());
     const Bytes target(content);
-    EXPECT_TRUE(loop_->run((*disk)->read(0, target)));
-    EXPECT_TRUE(loop_->run((*disk)->close()));
+    EXPECT_TRUE(loop->run((*disk)->read(0, target)));
+    EXPECT_TRUE(loop->run((*disk)->close()));
     return content;
   }
 
@@ -96,11 +96,11 @@ class NewImage : public testing::Test {
     CheckOptions options;
     options.data = true;
     options.on_finding = [&](const Finding& finding) { findings += finding.text + "\n"; };
-    EXPECT_TRUE(loop_->run(check_image(storage, options)));
+    EXPECT_TRUE(loop->run(check_image(storage, options)));
     EXPECT_EQ(findings, "");
   }
 
-  std::unique_ptr<EventLoop> loop_;
+  std::unique_ptr<EventLoop> loop;
 };
 
 TEST_F(NewImage, HoldsWhatWasWrittenAndIsSound) {
@@ -122,19 +122,19 @@ TEST_F(NewImage, TakesWholeClustersOnlyAndIsNoImageBeforeItIsClosed) {
   const Shape shape{4096, 16, false};
   auto storage = std::make_unique<MemoryStorage>();
   MemoryStorage& memory = *storage;
-  auto disk = loop_->run(NewImageDisk::begin(std::move(storage), header(10000 * 512, shape), true));
+  auto disk = loop->run(NewImageDisk::begin(std::move(storage), header(10000 * 512, shape), true));
   ASSERT_TRUE(disk);
   const Content data(8192, std::byte{7});
   for (const auto& [offset, length] : {std::pair{512, 4096}, std::pair{4096, 4608}, std::pair{5119488, 4096}}) {
-    const auto done = loop_->run(
+    const auto done = loop->run(
         (*disk)->write(static_cast<std::uint64_t>(offset), ConstBytes(data).first(static_cast<std::size_t>(length))));
     ASSERT_FALSE(done) << offset;
     EXPECT_EQ(done.error().code(), ErrorCode::invalid_argument);
   }
-  EXPECT_TRUE(loop_->run((*disk)->write(4096, data)));
-  EXPECT_FALSE(loop_->run(read_header(memory, format::HeaderUse::read)));
-  EXPECT_TRUE(loop_->run((*disk)->close()));
-  EXPECT_TRUE(loop_->run(read_header(memory, format::HeaderUse::read)));
+  EXPECT_TRUE(loop->run((*disk)->write(4096, data)));
+  EXPECT_FALSE(loop->run(read_header(memory, format::HeaderUse::read)));
+  EXPECT_TRUE(loop->run((*disk)->close()));
+  EXPECT_TRUE(loop->run(read_header(memory, format::HeaderUse::read)));
 }
 
 // The engine makes an image with a snapshot and changes behind it; the copy shares what the image shares.
@@ -146,32 +146,32 @@ TEST_F(NewImage, KeepsStatesAndWhatTheyShare) {
   OpenOptions options;
   options.format = "qcow2";
   options.writable = true;
-  auto source = loop_->run(open_disk(std::move(storage), std::move(options)));
+  auto source = loop->run(open_disk(std::move(storage), std::move(options)));
   ASSERT_TRUE(source);
   NewSnapshot snapshot;
   snapshot.name = "kept";
-  ASSERT_TRUE(loop_->run(create_snapshot(**source, snapshot)));
+  ASSERT_TRUE(loop->run(create_snapshot(**source, snapshot)));
   Content after = before;
   std::fill_n(after.begin() + 20000, 50000, std::byte{9});
-  ASSERT_TRUE(loop_->run((*source)->write(20000, ConstBytes(after).subspan(20000, 50000))));
-  ASSERT_TRUE(loop_->run((*source)->close()));
+  ASSERT_TRUE(loop->run((*source)->write(20000, ConstBytes(after).subspan(20000, 50000))));
+  ASSERT_TRUE(loop->run((*source)->close()));
   const Content image = memory.content();
   OpenOptions reading;
   reading.format = "qcow2";
-  auto disk = loop_->run(open_disk(std::make_unique<MemoryStorage>(ConstBytes(image)), std::move(reading)));
+  auto disk = loop->run(open_disk(std::make_unique<MemoryStorage>(ConstBytes(image)), std::move(reading)));
   ASSERT_TRUE(disk);
   for (const bool compress : {false, true}) {
     MemoryStorage target;
     CopyOptions copy;
     copy.compress = compress;
-    ASSERT_TRUE(loop_->run(ops::copy_states(dynamic_cast<Qcow2Disk&>(**disk), target, header(0, shape), copy)));
+    ASSERT_TRUE(loop->run(ops::copy_states(dynamic_cast<Qcow2Disk&>(**disk), target, header(0, shape), copy)));
     const Content made = target.content();
     expect_sound(made);
     EXPECT_TRUE(read(made) == after);
     EXPECT_TRUE(read(made, "kept") == before);
     EXPECT_LE(made.size(), image.size());
   }
-  EXPECT_TRUE(loop_->run((*disk)->close()));
+  EXPECT_TRUE(loop->run((*disk)->close()));
 }
 
 }  // namespace
