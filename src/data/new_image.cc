@@ -11,8 +11,8 @@
 #include "base/math.h"
 #include "base/text.h"
 #include "byre/base/assert.h"
+#include "data/payload.h"
 #include "data/range.h"
-#include "format/compression.h"
 #include "format/entry.h"
 
 namespace byre {
@@ -118,24 +118,12 @@ Task<Result<void>> NewImageDisk::write_compressed(std::uint64_t offset_bytes, Co
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
   const std::uint64_t ticket = compressed_order_.take();
-  const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
-  Buffer padded;
-  ConstBytes whole = data;
-  if (data.size() < cluster_size) {
-    padded = Buffer(cluster_size, Buffer::Fill::zero);
-    std::ranges::copy(data, padded.data());
-    whole = padded.bytes();
-  }
-  Buffer payload(cluster_size - 1);
-  std::size_t size = 0;
-  const format::CompressionType type = writer_.compression_type();
-  const Bytes output = payload.bytes();
-  co_await offload([&size, type, whole, output] { size = format::compress_cluster(type, whole, output); });
+  const Payload payload = co_await compress_in_worker(writer_.compression_type(), data, geometry_.cluster_size_bytes());
   co_await compressed_order_.wait_for(ticket);
-  auto placed = place_compressed(offset_bytes, data, payload.bytes().first(size));
+  auto placed = place_compressed(offset_bytes, data, payload.bytes());
   compressed_order_.pass();
   BYRE_CO_TRY(const std::vector<Run> runs, std::move(placed));
-  if (size == 0) co_return co_await write_runs(runs);
+  if (payload.size_bytes == 0) co_return co_await write_runs(runs);
   BYRE_CO_CHECK(co_await writer_.write_pending());
   co_return co_await write_bytes(*storage_, runs.front().at.bytes, runs.front().bytes);
 }

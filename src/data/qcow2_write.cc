@@ -8,9 +8,9 @@
 #include <algorithm>
 
 #include "base/broken.h"
+#include "data/payload.h"
 #include "data/qcow2_disk.h"
 #include "data/range.h"
-#include "format/compression.h"
 
 namespace byre {
 namespace {
@@ -186,24 +186,13 @@ Task<Result<void>> Qcow2Disk::write_compressed(std::uint64_t offset_bytes, Const
   }
   const std::uint64_t ticket = compressed_order_.take();
   auto prepared = co_await prepare_change();
-  Buffer padded;
-  ConstBytes whole = data;
-  if (data.size() < cluster_size) {
-    padded = Buffer(cluster_size, Buffer::Fill::zero);
-    std::ranges::copy(data, padded.data());
-    whole = padded.bytes();
-  }
-  Buffer payload(cluster_size - 1);
-  std::size_t size = 0;
-  const format::CompressionType type = header_.compression_type;
-  const Bytes output = payload.bytes();
-  co_await offload([&size, type, whole, output] { size = format::compress_cluster(type, whole, output); });
+  const Payload payload = co_await compress_in_worker(header_.compression_type, data, cluster_size);
   co_await compressed_order_.wait_for(ticket);
   if (!prepared) {
     compressed_order_.pass();
     co_return prepared;
   }
-  co_return co_await write_payload(GuestOffset(offset_bytes), payload.bytes().first(size), data);
+  co_return co_await write_payload(GuestOffset(offset_bytes), payload.bytes(), data);
 }
 
 // An empty payload did not become smaller: the cluster is stored as it is. Called in turn; lets the next through as

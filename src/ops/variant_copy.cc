@@ -8,7 +8,7 @@
 
 #include "base/math.h"
 #include "base/text.h"
-#include "format/compression.h"
+#include "data/payload.h"
 #include "format/entry.h"
 
 namespace byre::ops {
@@ -22,11 +22,10 @@ constexpr std::uint64_t least_window_bytes = 1 << 20;
 struct VariantCopy::Content {
   ConstBytes cluster;
   bool zero = false;
-  Buffer payload;                 // that the compressor may fill
-  std::size_t payload_bytes = 0;  // 0: stored as it is
+  Payload payload;  // of no bytes: stored as it is
   HostOffset at;
 
-  ConstBytes stored() const { return payload_bytes > 0 ? payload.bytes().first(payload_bytes) : cluster; }
+  ConstBytes stored() const { return payload.size_bytes > 0 ? payload.bytes() : cluster; }
 };
 
 VariantCopy::VariantCopy(ImageWriter& writer, const CopyOptions& options)
@@ -66,11 +65,7 @@ Task<Result<void>> VariantCopy::load(const Window& window, Bytes content) {
 }
 
 Task<Result<void>> VariantCopy::compress_one(Content& content) {
-  content.payload = Buffer(cluster_bytes_ - 1);
-  const format::CompressionType type = writer_.compression_type();
-  const Bytes target = content.payload.bytes();
-  co_await offload(
-      [&content, type, target] { content.payload_bytes = format::compress_cluster(type, content.cluster, target); });
+  content.payload = co_await compress_in_worker(writer_.compression_type(), content.cluster, cluster_bytes_);
   co_return Result<void>{};
 }
 
@@ -88,9 +83,9 @@ Result<void> VariantCopy::place(const Window& window, std::vector<Content>& cont
     Content& content = contents[i];
     if (content.zero) continue;
     std::byte raw[16] = {};
-    if (content.payload_bytes > 0) {
-      BYRE_TRY(content.at, writer_.place_payload(content.payload_bytes, window[i].references));
-      const auto extent = format::make_compressed_extent(geometry, content.at, content.payload_bytes);
+    if (content.payload.size_bytes > 0) {
+      BYRE_TRY(content.at, writer_.place_payload(content.payload.size_bytes, window[i].references));
+      const auto extent = format::make_compressed_extent(geometry, content.at, content.payload.size_bytes);
       if (!extent) return fail(ErrorCode::no_space, "{}", format::describe(extent.error()));
       format::encode_l2_entry(geometry, format::L2Entry::from_compressed(*extent), raw);
     } else {

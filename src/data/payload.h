@@ -1,0 +1,23 @@
+// A cluster compressed in a worker thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "byre/base/buffer.h"
+#include "byre/task/task.h"
+#include "format/header.h"
+
+namespace byre {
+
+struct Payload {
+  Buffer buffer;
+  std::size_t size_bytes = 0;  // 0: the cluster did not become smaller
+
+  ConstBytes bytes() const { return buffer.bytes().first(size_bytes); }
+};
+
+// `data` is a cluster, or the start of one that is filled up with zeros; the caller keeps it meanwhile.
+Task<Payload> compress_in_worker(format::CompressionType type, ConstBytes data, std::uint64_t cluster_size_bytes);
+
+}  // namespace byre
