@@ -4,6 +4,7 @@
 set -euo pipefail
 command -v qemu-img >/dev/null || { echo "qemu-img is not installed"; exit 77; }
 count=${1-1000} seed=${2-90000000}
+workers=$((2 * $(nproc)))  # the tools wait half of their time
 batch=2000  # files of so many images lie in the directory at once
 
 # The dirty bit of version 3: counts may be wrong, and the reference must get them right without losing anything.
@@ -45,7 +46,7 @@ while ((judged < count)); do
   find "$scratch" -name '*.qcow2' -print0 | sort -z >"$TEST_DIR/list"
   found=$(tr -cd '\0' <"$TEST_DIR/list" | wc -c)
   ((found == now)) || { echo "$found images were written, not $now"; exit 1; }
-  xargs -0 -P2 -n 25 bash -c 'judge "$@"' judge <"$TEST_DIR/list" >"$TEST_DIR/findings"
+  xargs -0 -P"$workers" -n 25 bash -c 'judge "$@"' judge <"$TEST_DIR/list" >"$TEST_DIR/findings"
   if [[ -s $TEST_DIR/findings ]]; then
     cat "$TEST_DIR/findings"
     cp -r "$scratch" "$TEST_DIR/images"
