@@ -222,9 +222,7 @@ Task<Result<void>> StateCopier::run() {
   for (std::size_t i = 0; i < snapshots_.size(); ++i) snapshots_[i].disk_size_bytes = states_[i]->size_bytes();
   tables.snapshots = std::move(snapshots_);
   tables.snapshot_l1 = std::move(l1_);
-  BYRE_CO_CHECK(co_await writer_.finish(std::move(tables)));
-  report_progress(longest_bytes_);
-  co_return Result<void>{};
+  co_return co_await writer_.finish(std::move(tables));
 }
 
 }  // namespace
