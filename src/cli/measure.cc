@@ -43,13 +43,14 @@ Task<Result<Measurement>> measure_open(Disk& disk, MeasureTarget target, const A
                    target.extended_l2 ? "extended_l2=on" : "encryption");
   }
   Progress progress(false, false, "measuring");
-  ExactCopy exact;
+  ConvertOptions exact;
+  exact.target = target.options;
   exact.all_snapshots = arguments.all_snapshots;
   exact.copy.compress = arguments.compress;
   exact.copy.progress = [&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
     progress.update(done_bytes, total_bytes);
   };
-  BYRE_CO_TRY(result.required_bytes, co_await measure_exactly(disk, target.options, std::move(exact)));
+  BYRE_CO_TRY(result.required_bytes, co_await measure_exactly(disk, std::move(exact)));
   co_return result;
 }
 

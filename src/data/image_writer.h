@@ -23,7 +23,8 @@ class ImageWriter {
   ImageWriter(Storage& storage, format::Header header);
 
   const format::Geometry& geometry() const { return geometry_; }
-  format::CompressionType compression_type() const { return header_.compression_type; }
+  // Its tables have no places before the end.
+  const format::Header& header() const { return header_; }
   Storage& storage() { return storage_; }
 
   // Takes away what the storage holds.

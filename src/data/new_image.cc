@@ -6,8 +6,8 @@
 #include "data/new_image.h"
 
 #include <algorithm>
+#include <utility>
 
-#include "base/endian.h"
 #include "base/math.h"
 #include "base/text.h"
 #include "byre/base/assert.h"
@@ -17,27 +17,22 @@
 
 namespace byre {
 
-NewImageDisk::NewImageDisk(std::unique_ptr<Storage> storage, const format::Header& header, bool rising)
-    : storage_(std::move(storage)),
-      writer_(*storage_, header),
-      geometry_(header.geometry()),
-      size_bytes_(header.virtual_size_bytes),
+NewImageDisk::NewImageDisk(Storage& storage, format::Header header, bool rising)
+    : storage_(storage),
+      writer_(storage, std::move(header)),
+      geometry_(writer_.geometry()),
+      size_bytes_(writer_.header().virtual_size_bytes),
       rising_(rising),
       l1_(geometry_.required_l1_entries(size_bytes_)) {}
 
-Task<Result<std::unique_ptr<NewImageDisk>>> NewImageDisk::begin(std::unique_ptr<Storage> storage, format::Header header,
-                                                                bool rising) {
-  std::unique_ptr<NewImageDisk> disk(new NewImageDisk(std::move(storage), header, rising));
-  BYRE_CO_CHECK(co_await disk->writer_.begin());
-  co_return disk;
-}
+Task<Result<void>> NewImageDisk::begin() { return writer_.begin(); }
 
 Result<void> NewImageDisk::check_clusters(std::uint64_t offset_bytes, std::uint64_t length_bytes) const {
   const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
   const bool to_the_end = offset_bytes + length_bytes == size_bytes_;
   if (offset_bytes % cluster_size == 0 && (length_bytes % cluster_size == 0 || to_the_end)) return {};
   return fail(ErrorCode::invalid_argument, "{}: {} bytes at {} are not whole clusters of {} bytes",
-              escape_untrusted(storage_->name()), length_bytes, offset_bytes, cluster_size);
+              escape_untrusted(storage_.name()), length_bytes, offset_bytes, cluster_size);
 }
 
 Result<void> NewImageDisk::place_table(std::uint64_t l1_index, const std::vector<std::uint64_t>& words) {
@@ -68,9 +63,7 @@ Result<std::vector<NewImageDisk::Run>> NewImageDisk::place(std::uint64_t offset_
     BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry_.l1_index(guest)));
     BYRE_TRY(const HostOffset at, writer_.place(count, 1));
     for (std::uint64_t i = 0; i < count; ++i) {
-      std::byte raw[16] = {};
-      format::encode_l2_entry(geometry_, format::L2Entry::normal(at + i * cluster_size, true), raw);
-      (*words)[first + i] = load_be64(raw);
+      (*words)[first + i] = format::encode_l2_word(geometry_, format::L2Entry::normal(at + i * cluster_size, true));
     }
     const std::size_t length = std::min<std::uint64_t>(data.size(), count * cluster_size);
     runs.push_back({at, data.first(length)});
@@ -87,7 +80,7 @@ Task<Result<void>> NewImageDisk::write_runs(std::vector<Run> runs) {
     const std::vector<std::byte> tail(round_up(run.bytes.size(), geometry_.cluster_size_bytes()) - run.bytes.size());
     const ConstBytes parts[] = {run.bytes, tail};
     const std::span<const ConstBytes> all = parts;
-    BYRE_CO_CHECK(co_await storage_->write(run.at.bytes, all));
+    BYRE_CO_CHECK(co_await storage_.write(run.at.bytes, all));
   }
   co_return Result<void>{};
 }
@@ -108,9 +101,7 @@ Result<std::vector<NewImageDisk::Run>> NewImageDisk::place_compressed(std::uint6
   BYRE_TRY(const HostOffset at, writer_.place_payload(payload.size(), 1));
   const auto extent = format::make_compressed_extent(geometry_, at, payload.size());
   if (!extent) return fail(ErrorCode::no_space, "{}", format::describe(extent.error()));
-  std::byte raw[16] = {};
-  format::encode_l2_entry(geometry_, format::L2Entry::from_compressed(*extent), raw);
-  (*words)[geometry_.l2_index(guest)] = load_be64(raw);
+  (*words)[geometry_.l2_index(guest)] = format::encode_l2_word(geometry_, format::L2Entry::from_compressed(*extent));
   return std::vector<Run>{{at, payload}};
 }
 
@@ -118,14 +109,15 @@ Task<Result<void>> NewImageDisk::write_compressed(std::uint64_t offset_bytes, Co
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
   const std::uint64_t ticket = compressed_order_.take();
-  const Payload payload = co_await compress_in_worker(writer_.compression_type(), data, geometry_.cluster_size_bytes());
+  const Payload payload =
+      co_await compress_in_worker(writer_.header().compression_type, data, geometry_.cluster_size_bytes());
   co_await compressed_order_.wait_for(ticket);
   auto placed = place_compressed(offset_bytes, data, payload.bytes());
   compressed_order_.pass();
   BYRE_CO_TRY(const std::vector<Run> runs, std::move(placed));
   if (payload.size_bytes == 0) co_return co_await write_runs(runs);
   BYRE_CO_CHECK(co_await writer_.write_pending());
-  co_return co_await write_bytes(*storage_, runs.front().at.bytes, runs.front().bytes);
+  co_return co_await write_bytes(storage_, runs.front().at.bytes, runs.front().bytes);
 }
 
 Task<Result<void>> NewImageDisk::flush() { co_return Result<void>{}; }
@@ -143,7 +135,7 @@ Task<Result<void>> NewImageDisk::close() {
 
 Error NewImageDisk::unsupported() const {
   return Error(ErrorCode::unsupported,
-               fmt::format("{}: an image that is being made can only be written", escape_untrusted(storage_->name())));
+               fmt::format("{}: an image that is being made can only be written", escape_untrusted(storage_.name())));
 }
 
 Task<Result<void>> NewImageDisk::read(std::uint64_t, Bytes) { co_return std::unexpected(unsupported()); }

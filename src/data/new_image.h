@@ -4,7 +4,6 @@
 #pragma once
 
 #include <map>
-#include <memory>
 #include <vector>
 
 #include "byre/data/disk.h"
@@ -15,11 +14,13 @@ namespace byre {
 
 class NewImageDisk final : public Disk {
  public:
-  // What the storage holds is lost. `header` says what the image will be: no backing file, no snapshots. With `rising`
-  // the calls come in the order of offsets, and tables are written as soon as they are complete; otherwise they are
-  // kept until the end.
-  static Task<Result<std::unique_ptr<NewImageDisk>>> begin(std::unique_ptr<Storage> storage, format::Header header,
-                                                           bool rising);
+  // `header` says what the image will be: no backing file, no snapshots. With `rising` the calls come in the order of
+  // offsets, and tables are written as soon as they are complete; otherwise they are kept until the end. The storage
+  // must outlive the disk.
+  NewImageDisk(Storage& storage, format::Header header, bool rising);
+
+  // Comes first: what the storage holds is lost.
+  Task<Result<void>> begin();
 
   std::uint64_t size_bytes() const override { return size_bytes_; }
   // Whole clusters that were not written yet; the last one of the disk may be shorter.
@@ -39,7 +40,7 @@ class NewImageDisk final : public Disk {
 
   std::string_view format() const override { return "qcow2"; }
   bool writable() const override { return true; }
-  Storage& storage() override { return *storage_; }
+  Storage& storage() override { return storage_; }
   Disk* backing() override { return nullptr; }
   std::uint64_t cluster_size_bytes() const override { return geometry_.cluster_size_bytes(); }
 
@@ -48,7 +49,7 @@ class NewImageDisk final : public Disk {
     HostOffset at;
     ConstBytes bytes;
   };
-  NewImageDisk(std::unique_ptr<Storage> storage, const format::Header& header, bool rising);
+
   Result<void> check_clusters(std::uint64_t offset_bytes, std::uint64_t length_bytes) const;
   Result<std::vector<Run>> place(std::uint64_t offset_bytes, ConstBytes data);
   Result<std::vector<Run>> place_compressed(std::uint64_t offset_bytes, ConstBytes data, ConstBytes payload);
@@ -57,7 +58,7 @@ class NewImageDisk final : public Disk {
   Task<Result<void>> write_runs(std::vector<Run> runs);
   Error unsupported() const;
 
-  std::unique_ptr<Storage> storage_;
+  Storage& storage_;
   ImageWriter writer_;
   const format::Geometry geometry_;
   const std::uint64_t size_bytes_;

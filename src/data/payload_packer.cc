@@ -18,9 +18,7 @@ format::CompressedExtent decoded_payload(const format::Geometry& geometry, std::
 }
 
 std::uint64_t encoded_payload(const format::Geometry& geometry, const format::CompressedExtent& payload) {
-  std::byte raw[16] = {};
-  format::encode_l2_entry(geometry, format::L2Entry::from_compressed(payload), raw);
-  return load_be64(raw);
+  return format::encode_l2_word(geometry, format::L2Entry::from_compressed(payload));
 }
 
 std::optional<HostOffset> PayloadPacker::place(const format::CompressedExtent& payload, std::uint64_t references) {

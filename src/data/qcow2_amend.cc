@@ -117,16 +117,7 @@ Result<void> Qcow2Disk::check_downgrade(const std::vector<format::Snapshot>& sna
   if (others != 0) {
     return fail(ErrorCode::unsupported, "version 2 (compat=0.10) cannot have the incompatible features {:#x}", others);
   }
-  for (const format::Snapshot& snapshot : snapshots) {
-    const bool same_size = snapshot.disk_size_bytes.value_or(size_bytes_) == size_bytes;
-    if (same_size && snapshot.vm_state_bytes >> 32 == 0) continue;
-    return fail(
-        ErrorCode::unsupported,
-        "version 2 (compat=0.10) cannot have snapshot '{}': its disk has another size, or more than 4 GiB of VM "
-        "state",
-        escape_untrusted(snapshot.id));
-  }
-  return {};
+  return format::check_snapshots_fit_version_2(snapshots, size_bytes_, size_bytes);
 }
 
 Task<Result<void>> Qcow2Disk::check_amend(unsigned version, std::uint64_t size_bytes) {

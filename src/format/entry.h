@@ -145,6 +145,12 @@ inline std::expected<L2Entry, EntryFault> decode_l2_entry(const Geometry& geomet
 }
 // Asserts what decoding would refuse: the engine never builds such an entry.
 void encode_l2_entry(const Geometry& geometry, const L2Entry& entry, std::byte* raw);
+// The same as a number, without extended L2 entries.
+inline std::uint64_t encode_l2_word(const Geometry& geometry, const L2Entry& entry) {
+  std::byte raw[8];
+  encode_l2_entry(geometry, entry, raw);
+  return load_be64(raw);
+}
 
 // H-52, I-31: with an external data file, a host cluster lies at its guest offset. True for any other entry.
 inline bool obeys_identity_mapping(const L2Entry& entry, GuestOffset cluster) {

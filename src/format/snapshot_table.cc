@@ -217,4 +217,17 @@ Result<> check_snapshots_disjoint(const std::vector<Snapshot>& snapshots, const 
   return {};
 }
 
+Result<> check_snapshots_fit_version_2(const std::vector<Snapshot>& snapshots, std::uint64_t now_bytes,
+                                       std::uint64_t size_bytes) {
+  for (const Snapshot& snapshot : snapshots) {
+    const bool same_size = snapshot.disk_size_bytes.value_or(now_bytes) == size_bytes;
+    if (same_size && snapshot.vm_state_bytes >> 32 == 0) continue;
+    return fail(
+        ErrorCode::unsupported,
+        "version 2 (compat=0.10) cannot have snapshot '{}': its disk has another size, or more than 4 GiB of VM state",
+        escape_untrusted(snapshot.id));
+  }
+  return {};
+}
+
 }  // namespace byre::format

@@ -59,4 +59,9 @@ Result<> check_snapshot_disk_size(const Snapshot& snapshot, const Geometry& geom
 // H-43: the L1 tables of any two snapshots are disjoint.
 Result<> check_snapshots_disjoint(const std::vector<Snapshot>& snapshots, const Geometry& geometry);
 
+// Entries of version 2 images have the image's disk size, and a VM state of less than 4 GiB. `now_bytes` is the size of
+// those that have none of their own, `size_bytes` what the image will have. Errors: unsupported.
+Result<> check_snapshots_fit_version_2(const std::vector<Snapshot>& snapshots, std::uint64_t now_bytes,
+                                       std::uint64_t size_bytes);
+
 }  // namespace byre::format

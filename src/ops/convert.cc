@@ -13,9 +13,7 @@
 #include "base/text.h"
 #include "byre/storage/file.h"
 #include "data/load.h"
-#include "data/new_image.h"
-#include "data/qcow2_disk.h"
-#include "ops/state_copy.h"
+#include "ops/new_image_copy.h"
 
 namespace byre {
 
@@ -40,9 +38,6 @@ class Conversion {
   Task<Result<std::unique_ptr<Storage>>> create_target();
   Task<Result<std::unique_ptr<Disk>>> open_target(std::unique_ptr<Storage> created);
   Task<Result<void>> fill_target(std::unique_ptr<Storage> created);
-  Task<Result<void>> check_states();
-  bool writes_in_one_go() const;
-  Task<Result<void>> fill_in_one_go(std::unique_ptr<Storage> created);
   TargetContent content_of(Disk& target) const;
   Task<Result<void>> fill(Disk& target);
   Task<std::string> discard_target();
@@ -137,42 +132,11 @@ Task<Result<void>> Conversion::fill(Disk& target) {
   co_return copied ? closed : copied;
 }
 
-Task<Result<void>> Conversion::check_states() {
-  if (!options_.all_snapshots) co_return Result<void>{};
-  auto* const source = dynamic_cast<Qcow2Disk*>(sources_.front().get());
-  if (!source) {
-    co_return fail(ErrorCode::unsupported, "{}: a {} disk has no internal snapshots (--all-snapshots)",
-                   escape_untrusted(source_paths_.front()), sources_.front()->format());
-  }
-  Result<void> fit = co_await ops::check_states_fit(*source, options_.target.version);
-  if (fit) co_return fit;
-  co_return std::unexpected(std::move(fit).error().with_context(escape_untrusted(target_path_)));
-}
-
-// Nothing shows through the new image, and nothing of it has a place yet.
-bool Conversion::writes_in_one_go() const {
-  const CreateOptions& target = options_.target;
-  return options_.create && target.format == "qcow2" && !target.backing_file &&
-         target.preallocation == Preallocation::off;
-}
-
-Task<Result<void>> Conversion::fill_in_one_go(std::unique_ptr<Storage> created) {
-  BYRE_CO_TRY(format::Header header, co_await read_header(*created, format::HeaderUse::write));
-  if (options_.all_snapshots) {
-    Storage& storage = *created;
-    auto& source = dynamic_cast<Qcow2Disk&>(*sources_.front());
-    co_return co_await ops::copy_states(source, storage, std::move(header), options_.copy);
-  }
-  BYRE_CO_TRY(const std::unique_ptr<NewImageDisk> target,
-              co_await NewImageDisk::begin(std::move(created), std::move(header), !options_.copy.out_of_order));
-  CopyOptions copy = options_.copy;
-  copy.target_content = TargetContent::zeros;
-  BYRE_CO_CHECK(co_await copy_disks(sources(), *target, std::move(copy)));
-  co_return co_await target->close();
-}
-
 Task<Result<void>> Conversion::fill_target(std::unique_ptr<Storage> created) {
-  if (writes_in_one_go()) co_return co_await fill_in_one_go(std::move(created));
+  if (ops::is_written_in_one_go(options_)) {
+    BYRE_CO_TRY(format::Header header, co_await read_header(*created, format::HeaderUse::write));
+    co_return co_await ops::write_new_image(sources(), *created, std::move(header), options_);
+  }
   BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(std::move(created)));
   co_return co_await fill(*target);
 }
@@ -194,7 +158,7 @@ Task<std::string> Conversion::discard_target() {
 
 Task<Result<void>> Conversion::run_with_sources() {
   BYRE_CO_CHECK(check_separate());
-  BYRE_CO_CHECK(co_await check_states());
+  BYRE_CO_CHECK(co_await ops::check_states(sources(), options_));
   std::unique_ptr<Storage> created;
   if (options_.create) {
     BYRE_CO_TRY(created, co_await create_target());

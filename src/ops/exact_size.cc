@@ -1,6 +1,6 @@
 // The copy is made, into a file that only has a length: whatever decides where things go is the very code that convert
-// runs (data/new_image.h), and it reads nothing back. Where all clusters have their places before the copy, the length
-// is that of the empty image.
+// runs (ops/new_image_copy.h), and it reads nothing back. Where all clusters have their places before the copy, the
+// length is that of the empty image.
 //
 // Leaves out: copies on a backing file, which are compared with it.
 
@@ -9,12 +9,10 @@
 #include <optional>
 
 #include "base/text.h"
-#include "byre/ops/copy.h"
 #include "byre/ops/measure.h"
 #include "byre/storage/memory.h"
 #include "data/load.h"
-#include "data/new_image.h"
-#include "ops/state_copy.h"
+#include "ops/new_image_copy.h"
 
 namespace byre {
 namespace {
@@ -63,41 +61,24 @@ Task<Result<std::uint64_t>> empty_size(CreateOptions target) {
   co_return memory.size_bytes();
 }
 
-Task<Result<std::uint64_t>> states_size(Disk& source, format::Header header, CopyOptions copy) {
-  auto* const image = dynamic_cast<Qcow2Disk*>(&source);
-  if (!image) co_return fail(ErrorCode::unsupported, "a {} disk has no internal snapshots", source.format());
-  BYRE_CO_CHECK(co_await ops::check_states_fit(*image, header.version));
-  LengthOnly file;
-  BYRE_CO_CHECK(co_await ops::copy_states(*image, file, std::move(header), std::move(copy)));
-  co_return file.size_bytes();
-}
-
 }  // namespace
 
-Task<Result<std::uint64_t>> measure_exactly(Disk& source, CreateOptions target, ExactCopy exact) {
+Task<Result<std::uint64_t>> measure_exactly(Disk& source, ConvertOptions options) {
   const std::vector<Disk*> sources = {&source};
-  target.size_bytes = copy_size_bytes(sources);
-  BYRE_CO_CHECK(check_create_options(target));
-  if (target.format == "raw" && (exact.all_snapshots || exact.copy.compress)) {
-    co_return fail(ErrorCode::unsupported, "a raw image cannot hold {}; use -O qcow2",
-                   exact.all_snapshots ? "snapshots" : "compressed data");
-  }
-  if (target.format == "raw") co_return *target.size_bytes;
-  if (target.backing_file) {
+  BYRE_CO_CHECK(check_convert_options({source.storage().name()}, options));
+  options.target.size_bytes = copy_size_bytes(sources);
+  BYRE_CO_CHECK(check_create_options(options.target));
+  if (options.target.format == "raw") co_return *options.target.size_bytes;
+  if (options.target.backing_file) {
     co_return fail(ErrorCode::unsupported, "the exact size of a copy on a backing file is not known before it is made");
   }
-  if (target.preallocation != Preallocation::off) co_return co_await empty_size(std::move(target));
+  if (!ops::is_written_in_one_go(options)) co_return co_await empty_size(std::move(options.target));
+  BYRE_CO_CHECK(co_await ops::check_states(sources, options));
   MemoryStorage empty;
-  BYRE_CO_CHECK(co_await create_qcow2(empty, std::move(target)));
+  BYRE_CO_CHECK(co_await create_qcow2(empty, options.target));
   BYRE_CO_TRY(format::Header header, co_await read_header(empty, format::HeaderUse::write));
-  if (exact.all_snapshots) co_return co_await states_size(source, std::move(header), std::move(exact.copy));
-  auto storage = std::make_unique<LengthOnly>();
-  const Storage& file = *storage;
-  BYRE_CO_TRY(const std::unique_ptr<NewImageDisk> image,
-              co_await NewImageDisk::begin(std::move(storage), std::move(header), true));
-  exact.copy.target_content = TargetContent::zeros;
-  BYRE_CO_CHECK(co_await copy_disks(sources, *image, std::move(exact.copy)));
-  BYRE_CO_CHECK(co_await image->close());
+  LengthOnly file;
+  BYRE_CO_CHECK(co_await ops::write_new_image(sources, file, std::move(header), options));
   co_return file.size_bytes();
 }
 

@@ -227,21 +227,6 @@ Task<Result<void>> StateCopier::run() {
 
 }  // namespace
 
-Task<Result<void>> check_states_fit(Qcow2Disk& source, unsigned version) {
-  if (version >= 3) co_return Result<void>{};
-  BYRE_CO_TRY(const std::vector<format::Snapshot> snapshots, co_await source.snapshots());
-  for (const format::Snapshot& snapshot : snapshots) {
-    const bool same_size = snapshot.disk_size_bytes.value_or(source.size_bytes()) == source.size_bytes();
-    if (same_size && snapshot.vm_state_bytes >> 32 == 0) continue;
-    co_return fail(
-        ErrorCode::unsupported,
-        "version 2 (compat=0.10) cannot have snapshot '{}': its disk has another size, or more than 4 GiB of "
-        "VM state",
-        escape_untrusted(snapshot.id));
-  }
-  co_return Result<void>{};
-}
-
 Task<Result<void>> copy_states(Qcow2Disk& source, Storage& target, format::Header header, CopyOptions options) {
   StateCopier copier(source, target, std::move(header), std::move(options));
   co_return co_await copier.run();

@@ -10,9 +10,6 @@
 
 namespace byre::ops {
 
-// Whether an image of that version can have the states of `source`. Errors: unsupported.
-Task<Result<void>> check_states_fit(Qcow2Disk& source, unsigned version);
-
 // `source` is read-only and nothing changes its file. `target` holds a new, empty image, whose header says what the
 // copy will be; it has no backing file: what the source's backing file holds is copied too. Of `options` count:
 // requests in flight, sparse_bytes (0: zeros of data clusters are stored), compress, progress, cancel. After a failure

@@ -65,7 +65,7 @@ Task<Result<void>> VariantCopy::load(const Window& window, Bytes content) {
 }
 
 Task<Result<void>> VariantCopy::compress_one(Content& content) {
-  content.payload = co_await compress_in_worker(writer_.compression_type(), content.cluster, cluster_bytes_);
+  content.payload = co_await compress_in_worker(writer_.header().compression_type, content.cluster, cluster_bytes_);
   co_return Result<void>{};
 }
 
@@ -82,17 +82,15 @@ Result<void> VariantCopy::place(const Window& window, std::vector<Content>& cont
   for (std::size_t i = 0; i < window.size(); ++i) {
     Content& content = contents[i];
     if (content.zero) continue;
-    std::byte raw[16] = {};
     if (content.payload.size_bytes > 0) {
       BYRE_TRY(content.at, writer_.place_payload(content.payload.size_bytes, window[i].references));
       const auto extent = format::make_compressed_extent(geometry, content.at, content.payload.size_bytes);
       if (!extent) return fail(ErrorCode::no_space, "{}", format::describe(extent.error()));
-      format::encode_l2_entry(geometry, format::L2Entry::from_compressed(*extent), raw);
+      *window[i].word = format::encode_l2_word(geometry, format::L2Entry::from_compressed(*extent));
     } else {
       BYRE_TRY(content.at, writer_.place(1, window[i].references));
-      format::encode_l2_entry(geometry, format::L2Entry::normal(content.at, false), raw);
+      *window[i].word = format::encode_l2_word(geometry, format::L2Entry::normal(content.at, false));
     }
-    *window[i].word = load_be64(raw);
   }
   return {};
 }

@@ -66,13 +66,12 @@ class NewImage : public testing::Test {
   }
 
   Content make(const Content& content, const Shape& shape) {
-    auto storage = std::make_unique<MemoryStorage>();
-    const MemoryStorage& memory = *storage;
-    auto disk = loop->run(NewImageDisk::begin(std::move(storage), header(content.size(), shape), true));
-    EXPECT_TRUE(disk);
-    const auto filled = loop->run(fill(**disk, content, shape));
+    MemoryStorage memory;
+    NewImageDisk disk(memory, header(content.size(), shape), true);
+    EXPECT_TRUE(loop->run(disk.begin()));
+    const auto filled = loop->run(fill(disk, content, shape));
     EXPECT_TRUE(filled) << filled.error().message();
-    EXPECT_TRUE(loop->run((*disk)->close()));
+    EXPECT_TRUE(loop->run(disk.close()));
     return memory.content();
   }
 
@@ -120,20 +119,19 @@ TEST_F(NewImage, HoldsWhatWasWrittenAndIsSound) {
 
 TEST_F(NewImage, TakesWholeClustersOnlyAndIsNoImageBeforeItIsClosed) {
   const Shape shape{4096, 16, false};
-  auto storage = std::make_unique<MemoryStorage>();
-  MemoryStorage& memory = *storage;
-  auto disk = loop->run(NewImageDisk::begin(std::move(storage), header(10000 * 512, shape), true));
-  ASSERT_TRUE(disk);
+  MemoryStorage memory;
+  NewImageDisk disk(memory, header(10000 * 512, shape), true);
+  ASSERT_TRUE(loop->run(disk.begin()));
   const Content data(8192, std::byte{7});
   for (const auto& [offset, length] : {std::pair{512, 4096}, std::pair{4096, 4608}, std::pair{5119488, 4096}}) {
     const auto done = loop->run(
-        (*disk)->write(static_cast<std::uint64_t>(offset), ConstBytes(data).first(static_cast<std::size_t>(length))));
+        disk.write(static_cast<std::uint64_t>(offset), ConstBytes(data).first(static_cast<std::size_t>(length))));
     ASSERT_FALSE(done) << offset;
     EXPECT_EQ(done.error().code(), ErrorCode::invalid_argument);
   }
-  EXPECT_TRUE(loop->run((*disk)->write(4096, data)));
+  EXPECT_TRUE(loop->run(disk.write(4096, data)));
   EXPECT_FALSE(loop->run(read_header(memory, format::HeaderUse::read)));
-  EXPECT_TRUE(loop->run((*disk)->close()));
+  EXPECT_TRUE(loop->run(disk.close()));
   EXPECT_TRUE(loop->run(read_header(memory, format::HeaderUse::read)));
 }
 

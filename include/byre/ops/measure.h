@@ -6,7 +6,7 @@
 
 #include "byre/base/result.h"
 #include "byre/data/disk.h"
-#include "byre/ops/copy.h"
+#include "byre/ops/convert.h"
 #include "byre/ops/create.h"
 #include "byre/task/task.h"
 
@@ -31,14 +31,9 @@ Result<Measurement> measure_size(std::uint64_t size_bytes, const MeasureTarget& 
 // A copy of `source`: walks the status of the whole disk, without reading data.
 Task<Result<Measurement>> measure_disk(Disk& source, MeasureTarget target);
 
-struct ExactCopy {
-  CopyOptions copy;  // target_content and out_of_order do not matter
-  bool all_snapshots = false;
-};
-
-// To the byte, how long the file is that convert_images() makes of `source` with the same options: reads and compresses
-// whatever the copy would, and writes nothing. Errors: unsupported (a backing file of the target), those of the disk
-// and of ConvertOptions::all_snapshots, cancelled.
-Task<Result<std::uint64_t>> measure_exactly(Disk& source, CreateOptions target, ExactCopy exact);
+// To the byte, how long the file is that convert_images() makes of `source` with the same options, of a target that it
+// creates: reads and compresses whatever the copy would, and writes nothing. Errors: unsupported (a backing file of the
+// target), those of check_convert_options(), of the disk, and of the copy, cancelled.
+Task<Result<std::uint64_t>> measure_exactly(Disk& source, ConvertOptions options);
 
 }  // namespace byre

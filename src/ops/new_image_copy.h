@@ -1,0 +1,27 @@
+// Copies into new qcow2 images that are written from front to back (data/image_writer.h): what convert does where
+// nothing shows through the new image and nothing of it has a place yet, and what measures it.
+#pragma once
+
+#include <vector>
+
+#include "byre/base/result.h"
+#include "byre/ops/convert.h"
+#include "byre/storage/storage.h"
+#include "byre/task/task.h"
+#include "format/header.h"
+
+namespace byre::ops {
+
+// A new qcow2 image without backing file and preallocation.
+bool is_written_in_one_go(const ConvertOptions& options);
+
+// Whether disks and options suit the wish for all snapshots: one qcow2 source, whose snapshots the target's version can
+// have. Errors: unsupported.
+Task<Result<void>> check_states(std::vector<Disk*> sources, const ConvertOptions& options);
+
+// What `target` holds is lost; `header` says what the image will be, its size included. Of `options` count copy and
+// all_snapshots. Errors: those of copy_disks() and copy_states(); then the target holds no image.
+Task<Result<void>> write_new_image(std::vector<Disk*> sources, Storage& target, format::Header header,
+                                   const ConvertOptions& options);
+
+}  // namespace byre::ops
