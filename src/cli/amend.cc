@@ -100,18 +100,18 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_amend(Cli& cli) {
-  auto [app, arguments] = cli.add<Arguments>({"amend", "Change options of an image in place",
-                                              "  byre amend -o compat=1.1,lazy_refcounts=on disk.qcow2\n"
-                                              "  byre amend -o refcount_bits=64 disk.qcow2\n"
-                                              "  byre amend -o help\n"},
-                                             run);
-  app.add_option("file", arguments.file, "the image");
-  add_option_lists(app, arguments.options);
-  app.add_flag("--force", arguments.force, "accepted: nothing here needs it");
-  add_cache_mode(app, "-t,--cache", arguments.open.cache, "how the image is written");
-  add_quiet(app, arguments.quiet);
-  add_progress(app, arguments.progress);
-  add_open_flags(app, arguments.open);
+  auto [parser, arguments] = cli.add<Arguments>({"amend", "Change options of an image in place",
+                                                 "  byre amend -o compat=1.1,lazy_refcounts=on disk.qcow2\n"
+                                                 "  byre amend -o refcount_bits=64 disk.qcow2\n"
+                                                 "  byre amend -o help\n"},
+                                                run);
+  parser.add_option("file", arguments.file, "the image");
+  add_option_lists(parser, arguments.options);
+  parser.add_flag("--force", arguments.force, "accepted: nothing here needs it");
+  add_cache_mode(parser, "-t,--cache", arguments.open.cache, "how the image is written");
+  add_quiet(parser, arguments.quiet);
+  add_progress(parser, arguments.progress);
+  add_open_flags(parser, arguments.open);
 }
 
 }  // namespace byre::cli

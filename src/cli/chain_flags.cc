@@ -14,12 +14,12 @@ OpenOptions ChainFlags::open_options_for_writing() const {
   return options;
 }
 
-void add_chain_flags(CLI::App& app, ChainFlags& flags, const std::string& file_description) {
-  app.add_option("file", flags.file, file_description)->required();
-  add_cache_mode(app, "-t,--cache", flags.open.cache, "how images are written");
-  add_quiet(app, flags.quiet);
-  add_progress(app, flags.progress);
-  add_open_flags(app, flags.open);
+void add_chain_flags(Parser& parser, ChainFlags& flags, const std::string& file_description) {
+  parser.add_option("file", flags.file, file_description).required();
+  add_cache_mode(parser, "-t,--cache", flags.open.cache, "how images are written");
+  add_quiet(parser, flags.quiet);
+  add_progress(parser, flags.progress);
+  add_open_flags(parser, flags.open);
 }
 
 int run_chain_work(const ChainFlags& flags, const std::string& verb, ChainOptions options, const std::string& done_text,

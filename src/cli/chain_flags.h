@@ -20,7 +20,7 @@ struct ChainFlags {
 };
 
 // The file, -t, -q, -p and what opening takes.
-void add_chain_flags(CLI::App& app, ChainFlags& flags, const std::string& file_description);
+void add_chain_flags(Parser& parser, ChainFlags& flags, const std::string& file_description);
 
 // Runs the work with progress under `verb` ("committing"), until it is done or interrupted; `done_text` is printed
 // then. Returns the exit code.

@@ -1,6 +1,8 @@
 // byre check: says whether an image is sound, and repairs it (docs/format.md C-6 to C-11).
 #include "byre/ops/check.h"
 
+#include <nlohmann/json.hpp>
+
 #include "byre/ops/info.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -267,31 +269,31 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_check(Cli& cli) {
-  auto [app, arguments] = cli.add<Arguments>({"check", "Say whether an image is sound, and repair it",
-                                              "  byre check disk.qcow2\n"
-                                              "  byre check --data --output=json disk.qcow2\n"
-                                              "  byre check -r all --undo disk.undo disk.qcow2\n"
-                                              "  byre check --apply-undo disk.undo disk.qcow2\n\n"
-                                              "Exit codes: 0 sound, 1 could not be completed, 2 corruptions, 3 only "
-                                              "leaks, 63 the format has no check\n"},
-                                             run);
-  app.add_option("file", arguments.file, "the image")->required();
-  add_format(app, arguments.format);
-  app.add_option(
+  auto [parser, arguments] = cli.add<Arguments>({"check", "Say whether an image is sound, and repair it",
+                                                 "  byre check disk.qcow2\n"
+                                                 "  byre check --data --output=json disk.qcow2\n"
+                                                 "  byre check -r all --undo disk.undo disk.qcow2\n"
+                                                 "  byre check --apply-undo disk.undo disk.qcow2\n\n"
+                                                 "Exit codes: 0 sound, 1 could not be completed, 2 corruptions, 3 only "
+                                                 "leaks, 63 the format has no check\n"},
+                                                run);
+  parser.add_option("file", arguments.file, "the image").required();
+  add_format(parser, arguments.format);
+  parser.add_option(
       "-r,--repair", arguments.repair,
       "repair: 'leaks' lowers counts that are too high; 'all' repairs what can be, and gives up entries that "
       "point nowhere");
-  app.add_option("--undo", arguments.undo, "record in this new file what the repair overwrites")->type_name("FILE");
-  app.add_option("--apply-undo", arguments.apply_undo, "put back what a repair with --undo overwrote")
-      ->type_name("FILE");
-  app.add_flag("--data", arguments.data, "decompress every compressed cluster too");
-  app.add_flag("--backing-chain", arguments.backing_chain, "check the backing files as well, top first");
-  add_backing(app, arguments.backing);
-  add_cache_mode(app, "-T,--cache", arguments.cache, "how the image is read");
-  add_force_share(app, arguments.force_share);
-  add_output(app, arguments.output);
-  add_quiet(app, arguments.quiet);
-  add_progress(app, arguments.progress);
+  parser.add_option("--undo", arguments.undo, "record in this new file what the repair overwrites").type_name("FILE");
+  parser.add_option("--apply-undo", arguments.apply_undo, "put back what a repair with --undo overwrote")
+      .type_name("FILE");
+  parser.add_flag("--data", arguments.data, "decompress every compressed cluster too");
+  parser.add_flag("--backing-chain", arguments.backing_chain, "check the backing files as well, top first");
+  add_backing(parser, arguments.backing);
+  add_cache_mode(parser, "-T,--cache", arguments.cache, "how the image is read");
+  add_force_share(parser, arguments.force_share);
+  add_output(parser, arguments.output);
+  add_quiet(parser, arguments.quiet);
+  add_progress(parser, arguments.progress);
 }
 
 }  // namespace byre::cli

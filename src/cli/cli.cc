@@ -2,6 +2,7 @@
 // its own wording and codes (106 and so on) are not what scripts written for other image tools expect.
 #include "cli/cli.h"
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <utility>
 
@@ -64,23 +65,26 @@ std::vector<char*> with_named_size(std::vector<char*> words, std::vector<std::st
 
 }  // namespace
 
-Cli::Cli() : app_("Byre: create, inspect, convert and serve qcow2 and raw disk images.", "byre") {
-  app_.set_version_flag("-V,--version", "byre " BYRE_VERSION);
-  app_.set_help_flag("-h,--help", "Print this help and exit");
-  app_.require_subcommand(1);
-  app_.footer("'byre help COMMAND' describes one command.");
+Cli::Cli()
+    : app_(std::make_unique<CLI::App>("Byre: create, inspect, convert and serve qcow2 and raw disk images.", "byre")) {
+  app_->set_version_flag("-V,--version", "byre " BYRE_VERSION);
+  app_->set_help_flag("-h,--help", "Print this help and exit");
+  app_->require_subcommand(1);
+  app_->footer("'byre help COMMAND' describes one command.");
 }
 
-CLI::App& Cli::add_command(const CommandText& text, std::function<int()> run_command) {
-  CLI::App* command = app_.add_subcommand(text.name, text.summary);
+Cli::~Cli() = default;
+
+Parser Cli::add_command(const CommandText& text, std::function<int()> run_command) {
+  CLI::App* command = app_->add_subcommand(text.name, text.summary);
   command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as getopt programs do
   if (!text.examples.empty()) command->footer("Examples:\n" + text.examples);
   entries_[text.name] = {command, text.usage_failure_code, text.ends_in_size, std::move(run_command)};
-  return *command;
+  return Parser(*command);
 }
 
 void Cli::add_help_command() {
-  CLI::App& help =
+  Parser help =
       add_command({"help", "Describe a command", "  byre help create\n"}, [this] { return print_help(help_topic_); });
   help.add_option("command", help_topic_, "the command to describe");
 }
@@ -113,10 +117,10 @@ const Cli::Entry* Cli::chosen() const {
   return nullptr;
 }
 
-int Cli::report_usage_error(const CLI::ParseError& error) const {
+int Cli::report_usage_error(const std::string& message) const {
   const Entry* entry = chosen();
   const std::string surplus = entry ? surplus_argument(*entry->app) : "";
-  print_error(surplus.empty() ? without_controls(error.what()) : surplus);
+  print_error(surplus.empty() ? without_controls(message) : surplus);
   const std::string topic = entry ? " " + entry->app->get_name() : "";
   print_hint("Try 'byre" + topic + " --help' for more information.");
   return entry ? entry->usage_failure_code : exit_failure;
@@ -129,7 +133,7 @@ int Cli::run(int given_count, char** given) {
   if (known != entries_.end() && known->second.ends_in_size) words = with_named_size(std::move(words), kept);
   const std::vector<char*> arguments = without_idle_separator(std::move(words));
   add_help_command();
-  overview_ = app_.help();  // after parsing, CLI11 would give that of the chosen command
+  overview_ = app_->help();  // after parsing, CLI11 would give that of the chosen command
   if (arguments.size() < 2) {
     print_error("a command is missing");
     print_hint("Try 'byre help' for the list of commands.");
@@ -139,7 +143,7 @@ int Cli::run(int given_count, char** given) {
     return report_unknown_command(arguments[1]);
   }
   try {
-    app_.parse(static_cast<int>(arguments.size()), arguments.data());
+    app_->parse(static_cast<int>(arguments.size()), arguments.data());
   } catch (const CLI::CallForHelp&) {
     const Entry* entry = chosen();
     print(entry ? entry->app->help("byre") : overview_);
@@ -148,7 +152,7 @@ int Cli::run(int given_count, char** given) {
     print(std::string(version.what()) + "\n");
     return finish_output(exit_success);
   } catch (const CLI::ParseError& error) {
-    return report_usage_error(error);
+    return report_usage_error(error.what());
   }
   return finish_output(chosen()->run());
 }

@@ -1,18 +1,19 @@
 // The frame of the command line tool. A subcommand is one file that defines its arguments, a run function and
 //
 //   void register_create(Cli& cli) {
-//     auto [app, arguments] = cli.add<CreateArguments>({"create", "Make a new image", "  byre create ...\n"}, run);
-//     app.add_option("file", arguments.file, "the image to make")->required();
+//     auto [parser, arguments] = cli.add<CreateArguments>({"create", "Make a new image", "  byre create ...\n"}, run);
+//     parser.add_option("file", arguments.file, "the image to make").required();
 //   }
 //
 // plus one line in commands.h. The frame parses, prints help and usage errors, and calls the run function.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+
+#include "cli/parser.h"
 
 namespace byre::cli {
 
@@ -32,20 +33,21 @@ struct CommandText {
 // What add() hands back: the parser to declare options on, and the object they fill.
 template <class Arguments>
 struct Command {
-  CLI::App& app;
+  Parser parser;
   Arguments& arguments;
 };
 
 class Cli {
  public:
   Cli();
+  ~Cli();
 
   // `run_command` is called after a successful parse; its value is the exit code.
   template <class Arguments>
   Command<Arguments> add(const CommandText& text, int (*run_command)(const Arguments&)) {
     auto arguments = std::make_shared<Arguments>();
-    CLI::App& app = add_command(text, [arguments, run_command] { return run_command(*arguments); });
-    return {app, *arguments};
+    const Parser parser = add_command(text, [arguments, run_command] { return run_command(*arguments); });
+    return {parser, *arguments};
   }
 
   // Parses the command line and runs what it asks for. Returns the exit code.
@@ -58,14 +60,14 @@ class Cli {
     bool ends_in_size;
     std::function<int()> run;
   };
-  CLI::App& add_command(const CommandText& text, std::function<int()> run_command);
+  Parser add_command(const CommandText& text, std::function<int()> run_command);
   void add_help_command();
   int print_help(const std::string& command) const;
   int report_unknown_command(const std::string& name) const;
-  int report_usage_error(const CLI::ParseError& error) const;
+  int report_usage_error(const std::string& message) const;
   const Entry* chosen() const;
 
-  CLI::App app_;
+  std::unique_ptr<CLI::App> app_;
   std::map<std::string, Entry> entries_;
   std::string help_topic_;
   std::string overview_;

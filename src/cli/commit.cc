@@ -35,17 +35,19 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_commit(Cli& cli) {
-  auto [app, arguments] = cli.add<Arguments>({"commit", "Move what an overlay holds into a layer below it",
-                                              "  byre commit overlay.qcow2\n"
-                                              "  byre commit -d -b base.qcow2 top.qcow2\n\n"
-                                              "May be interrupted and run again. Layers between the image and the base "
-                                              "cannot be used afterwards.\n"},
-                                             run);
-  add_chain_flags(app, arguments.chain, "the image whose changes are committed");
-  app.add_option("-b,--base", arguments.base, "commit into this layer of the chain (default: the backing file)")
-      ->type_name("FILE");
-  app.add_flag("-d,--drop", arguments.keep, "leave the image as it is instead of emptying it: it is not used any more");
-  add_size(app, "-r,--rate-limit", arguments.rate, "copy at most so many bytes a second");
+  auto [parser, arguments] =
+      cli.add<Arguments>({"commit", "Move what an overlay holds into a layer below it",
+                          "  byre commit overlay.qcow2\n"
+                          "  byre commit -d -b base.qcow2 top.qcow2\n\n"
+                          "May be interrupted and run again. Layers between the image and the base "
+                          "cannot be used afterwards.\n"},
+                         run);
+  add_chain_flags(parser, arguments.chain, "the image whose changes are committed");
+  parser.add_option("-b,--base", arguments.base, "commit into this layer of the chain (default: the backing file)")
+      .type_name("FILE");
+  parser.add_flag("-d,--drop", arguments.keep,
+                  "leave the image as it is instead of emptying it: it is not used any more");
+  add_size(parser, "-r,--rate-limit", arguments.rate, "copy at most so many bytes a second");
 }
 
 }  // namespace byre::cli

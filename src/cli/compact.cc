@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -67,20 +69,20 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_compact(Cli& cli) {
-  auto [app, arguments] =
+  auto [parser, arguments] =
       cli.add<Arguments>({"compact", "Make an image smaller in place",
                           "  byre compact disk.qcow2\n"
                           "  byre compact --zeroes disk.qcow2    # also reads all data for zeros\n\n"
                           "Moves what lies at the end of the file into free space in front and cuts "
                           "the file. Snapshots stay. May be interrupted and run again.\n"},
                          run);
-  app.add_option("file", arguments.file, "the image")->required();
-  app.add_flag("--zeroes", arguments.zeroes, "keep no data for clusters that hold only zeros");
-  add_cache_mode(app, "-t,--cache", arguments.open.cache, "how the image is written");
-  add_output(app, arguments.output);
-  add_quiet(app, arguments.quiet);
-  add_progress(app, arguments.progress);
-  add_open_flags(app, arguments.open);
+  parser.add_option("file", arguments.file, "the image").required();
+  parser.add_flag("--zeroes", arguments.zeroes, "keep no data for clusters that hold only zeros");
+  add_cache_mode(parser, "-t,--cache", arguments.open.cache, "how the image is written");
+  add_output(parser, arguments.output);
+  add_quiet(parser, arguments.quiet);
+  add_progress(parser, arguments.progress);
+  add_open_flags(parser, arguments.open);
 }
 
 }  // namespace byre::cli

@@ -98,22 +98,22 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_compare(Cli& cli) {
-  auto [app, arguments] = cli.add<Arguments>({"compare", "Tell whether two images have the same content",
-                                              "  byre compare disk.img disk.qcow2\n"
-                                              "  byre compare -s -f qcow2 -F qcow2 a.qcow2 b.qcow2\n"
-                                              "  byre compare -l before-upgrade disk.qcow2 disk.qcow2\n",
-                                              exit_cannot_open},
-                                             run);
-  app.add_option("first", arguments.first, "one image")->required();
-  app.add_option("second", arguments.second, "the other one")->required();
-  add_open_flags(app, arguments.open);
-  add_format(app, arguments.second_format, "-F,--second-format", "format of the second image (default: probed)");
-  add_snapshot(app, arguments.snapshot, "-l,--snapshot", " of the first image");
-  add_snapshot(app, arguments.second_snapshot, "-L,--second-snapshot", " of the second image");
-  add_cache_mode(app, "-T,--source-cache", arguments.open.cache, "cache mode of both images (default: writeback)");
-  app.add_flag("-s,--strict", arguments.strict, "sizes and allocation must be the same too");
-  add_progress(app, arguments.progress);
-  add_quiet(app, arguments.quiet);
+  auto [parser, arguments] = cli.add<Arguments>({"compare", "Tell whether two images have the same content",
+                                                 "  byre compare disk.img disk.qcow2\n"
+                                                 "  byre compare -s -f qcow2 -F qcow2 a.qcow2 b.qcow2\n"
+                                                 "  byre compare -l before-upgrade disk.qcow2 disk.qcow2\n",
+                                                 exit_cannot_open},
+                                                run);
+  parser.add_option("first", arguments.first, "one image").required();
+  parser.add_option("second", arguments.second, "the other one").required();
+  add_open_flags(parser, arguments.open);
+  add_format(parser, arguments.second_format, "-F,--second-format", "format of the second image (default: probed)");
+  add_snapshot(parser, arguments.snapshot, "-l,--snapshot", " of the first image");
+  add_snapshot(parser, arguments.second_snapshot, "-L,--second-snapshot", " of the second image");
+  add_cache_mode(parser, "-T,--source-cache", arguments.open.cache, "cache mode of both images (default: writeback)");
+  parser.add_flag("-s,--strict", arguments.strict, "sizes and allocation must be the same too");
+  add_progress(parser, arguments.progress);
+  add_quiet(parser, arguments.quiet);
 }
 
 }  // namespace byre::cli

@@ -98,34 +98,37 @@ int run(const Arguments& arguments) {
   return *code;
 }
 
-void add_target_options(CLI::App& app, Arguments& arguments) {
-  add_format(app, arguments.target_format_flag, "-O,--target-format", "format of the target: raw (default) or qcow2");
-  add_option_lists(app, arguments.options);
-  app.add_option("-B,-b,--backing", arguments.backing_file,
-                 "backing file of the target, relative to its directory: only what differs from it is written")
-      ->type_name("FILE");
-  add_format(app, arguments.backing_format, "-F,--target-backing-format", "format of that backing file");
-  app.add_flag("-n,--no-create", arguments.keep_target, "the target exists: keep it, replace its content");
-  app.add_flag("--target-is-zero", arguments.target_is_zero, "with -n: the target reads as zeros, so leave zeros out");
-  add_cache_mode(app, "-t,--target-cache", arguments.target_cache,
+void add_target_options(Parser& parser, Arguments& arguments) {
+  add_format(parser, arguments.target_format_flag, "-O,--target-format",
+             "format of the target: raw (default) or qcow2");
+  add_option_lists(parser, arguments.options);
+  parser
+      .add_option("-B,-b,--backing", arguments.backing_file,
+                  "backing file of the target, relative to its directory: only what differs from it is written")
+      .type_name("FILE");
+  add_format(parser, arguments.backing_format, "-F,--target-backing-format", "format of that backing file");
+  parser.add_flag("-n,--no-create", arguments.keep_target, "the target exists: keep it, replace its content");
+  parser.add_flag("--target-is-zero", arguments.target_is_zero,
+                  "with -n: the target reads as zeros, so leave zeros out");
+  add_cache_mode(parser, "-t,--target-cache", arguments.target_cache,
                  "cache mode of the target (default: unsafe, which does not wait for the disk at the end)");
 }
 
-void add_copy_options(CLI::App& app, Arguments& arguments) {
-  app.add_flag("-c,--compress", arguments.compress, "store compressed clusters");
-  add_size(app, "-S,--sparse-size", arguments.sparse_bytes,
+void add_copy_options(Parser& parser, Arguments& arguments) {
+  parser.add_flag("-c,--compress", arguments.compress, "store compressed clusters");
+  add_size(parser, "-S,--sparse-size", arguments.sparse_bytes,
            "leave out runs of zeros of this length (default: 4k); 0 stores everything");
-  app.add_option("-m,--parallel", arguments.parallel_requests, "requests in flight, 1 to 16 (default: 8)")
-      ->type_name("COUNT");
-  app.add_flag("-W,--out-of-order", arguments.out_of_order, "write out of order: another layout, the same content");
-  add_progress(app, arguments.progress);
-  add_quiet(app, arguments.quiet);
+  parser.add_option("-m,--parallel", arguments.parallel_requests, "requests in flight, 1 to 16 (default: 8)")
+      .type_name("COUNT");
+  parser.add_flag("-W,--out-of-order", arguments.out_of_order, "write out of order: another layout, the same content");
+  add_progress(parser, arguments.progress);
+  add_quiet(parser, arguments.quiet);
 }
 
 }  // namespace
 
 void register_convert(Cli& cli) {
-  auto [app, arguments] =
+  auto [parser, arguments] =
       cli.add<Arguments>({"convert", "Copy images into a new image",
                           "  byre convert -f raw -O qcow2 disk.img disk.qcow2\n"
                           "  byre convert -c -O qcow2 -o compression_type=zstd vm.qcow2 small.qcow2\n"
@@ -133,13 +136,14 @@ void register_convert(Cli& cli) {
                           "  byre convert -O qcow2 --all-snapshots -c vm.qcow2 archive.qcow2\n"
                           "  byre convert -O qcow2 -B base.qcow2 -F qcow2 vm.qcow2 overlay.qcow2\n"},
                          run);
-  app.add_option("files", arguments.files, "the sources, concatenated, and the target");
-  add_open_flags(app, arguments.source);
-  add_cache_mode(app, "-T,--source-cache", arguments.source.cache, "cache mode of the sources (default: writeback)");
-  add_snapshot(app, arguments.snapshot);
-  app.add_flag("--all-snapshots", arguments.all_snapshots, "copy the internal snapshots too, sharing what they share");
-  add_target_options(app, arguments);
-  add_copy_options(app, arguments);
+  parser.add_option("files", arguments.files, "the sources, concatenated, and the target");
+  add_open_flags(parser, arguments.source);
+  add_cache_mode(parser, "-T,--source-cache", arguments.source.cache, "cache mode of the sources (default: writeback)");
+  add_snapshot(parser, arguments.snapshot);
+  parser.add_flag("--all-snapshots", arguments.all_snapshots,
+                  "copy the internal snapshots too, sharing what they share");
+  add_target_options(parser, arguments);
+  add_copy_options(parser, arguments);
 }
 
 }  // namespace byre::cli

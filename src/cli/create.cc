@@ -75,22 +75,22 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_create(Cli& cli) {
-  auto [app, arguments] =
+  auto [parser, arguments] =
       cli.add<Arguments>({"create", "Make a new image",
                           "  byre create -f qcow2 disk.qcow2 20G\n"
                           "  byre create -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2\n"
                           "  byre create -f qcow2 -o cluster_size=2M,preallocation=metadata disk.qcow2 1T\n"
                           "  byre create -f qcow2 -o help\n"},
                          run);
-  app.add_option("file", arguments.file, "the image to make; an existing file is overwritten");
-  add_size(app, "size", arguments.size_bytes, "size of the disk (default: that of the backing file)");
-  add_format(app, arguments.format_flag, "-f,--format", "format of the image: raw (default) or qcow2");
-  app.add_option("-b,--backing", arguments.backing_file, "backing file, relative to the image's directory")
-      ->type_name("FILE");
-  app.add_option("-F,--backing-format", arguments.backing_format, "format of the backing file")->type_name("FORMAT");
-  app.add_flag("-u,--unsafe", arguments.unsafe, "store the name of the backing file without opening it");
-  add_option_lists(app, arguments.options);
-  add_quiet(app, arguments.quiet);
+  parser.add_option("file", arguments.file, "the image to make; an existing file is overwritten");
+  add_size(parser, "size", arguments.size_bytes, "size of the disk (default: that of the backing file)");
+  add_format(parser, arguments.format_flag, "-f,--format", "format of the image: raw (default) or qcow2");
+  parser.add_option("-b,--backing", arguments.backing_file, "backing file, relative to the image's directory")
+      .type_name("FILE");
+  parser.add_option("-F,--backing-format", arguments.backing_format, "format of the backing file").type_name("FORMAT");
+  parser.add_flag("-u,--unsafe", arguments.unsafe, "store the name of the backing file without opening it");
+  add_option_lists(parser, arguments.options);
+  add_quiet(parser, arguments.quiet);
 }
 
 }  // namespace byre::cli

@@ -198,7 +198,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_dd(Cli& cli) {
-  auto [app, arguments] =
+  auto [parser, arguments] =
       cli.add<Arguments>({"dd", "Copy a stretch of a disk",
                           "  byre dd -f qcow2 -O raw bs=1M count=100 if=disk.qcow2 of=start.raw\n"
                           "  byre dd -f qcow2 bs=1M skip=5 if=disk.qcow2 of=- | sha256sum\n"
@@ -206,12 +206,12 @@ void register_dd(Cli& cli) {
                           "  byre dd -n -O qcow2 bs=1M seek=7 if=part.raw of=disk.qcow2\n\n"
                           "count= bounds the end of the input, from its start, before skip= is applied.\n"},
                          run);
-  app.add_option("operand", arguments.operands, "if=FILE of=FILE bs=BYTES count=N skip=N seek=N; - is a stream");
-  add_format(app, arguments.target_format, "-O,--target-format", "format of the target: raw (default) or qcow2");
-  app.add_flag("-n,--existing", arguments.existing, "write into a target that is there, and keep the rest of it");
-  add_quiet(app, arguments.quiet);
-  add_progress(app, arguments.progress);
-  add_open_flags(app, arguments.open);
+  parser.add_option("operand", arguments.operands, "if=FILE of=FILE bs=BYTES count=N skip=N seek=N; - is a stream");
+  add_format(parser, arguments.target_format, "-O,--target-format", "format of the target: raw (default) or qcow2");
+  parser.add_flag("-n,--existing", arguments.existing, "write into a target that is there, and keep the rest of it");
+  add_quiet(parser, arguments.quiet);
+  add_progress(parser, arguments.progress);
+  add_open_flags(parser, arguments.open);
 }
 
 }  // namespace byre::cli

@@ -9,67 +9,73 @@
 
 namespace byre::cli {
 
-CLI::Option* add_format(CLI::App& app, std::optional<std::string>& format, const std::string& names,
-                        const std::string& description) {
-  const auto check = [](const std::string& text) -> std::string {
+Option add_format(Parser& parser, std::optional<std::string>& format, const std::string& names,
+                  const std::string& description) {
+  const std::string long_name = names.substr(names.find("--"));
+  const auto parse = [&format, long_name](const std::string& text) -> Result<> {
+    format = text;
     if (text == "qcow2" || text == "raw") return {};
-    return fmt::format("unknown format '{}': qcow2 and raw are supported", escape_untrusted(text));
+    return fail(ErrorCode::invalid_argument, "{}: unknown format '{}': qcow2 and raw are supported", long_name,
+                escape_untrusted(text));
   };
-  return app.add_option(names, format, description)->type_name("FORMAT")->check(CLI::Validator(check, ""));
+  return parser.add_option(names, parse, description).type_name("FORMAT");
 }
 
-CLI::Option* add_size(CLI::App& app, const std::string& names, std::optional<std::uint64_t>& size_bytes,
-                      const std::string& description) {
-  const auto parse = [&size_bytes](const std::string& text) {
+Option add_size(Parser& parser, const std::string& names, std::optional<std::uint64_t>& size_bytes,
+                const std::string& description) {
+  const auto parse = [&size_bytes](const std::string& text) -> Result<> {
     size_bytes = parse_size(text);
-    if (size_bytes) return;
-    throw CLI::ValidationError(fmt::format(
-        "invalid size '{}': a number with an optional suffix k, M, G, T, P or E is expected", escape_untrusted(text)));
+    if (size_bytes) return {};
+    return fail(ErrorCode::invalid_argument,
+                "invalid size '{}': a number with an optional suffix k, M, G, T, P or E is expected",
+                escape_untrusted(text));
   };
-  return app.add_option_function<std::string>(names, parse, description)->type_name("SIZE");
+  return parser.add_option(names, parse, description).type_name("SIZE");
 }
 
-CLI::Option* add_cache_mode(CLI::App& app, const std::string& names, CacheMode& mode, const std::string& description) {
-  const auto parse = [&mode](const std::string& text) {
+Option add_cache_mode(Parser& parser, const std::string& names, CacheMode& mode, const std::string& description) {
+  const auto parse = [&mode](const std::string& text) -> Result<> {
     const auto parsed = parse_cache_mode(text);
     if (!parsed) {
-      throw CLI::ValidationError(
-          fmt::format("unknown cache mode '{}': writeback, none, writethrough, directsync and unsafe are supported",
-                      escape_untrusted(text)));
+      return fail(ErrorCode::invalid_argument,
+                  "unknown cache mode '{}': writeback, none, writethrough, directsync and unsafe are supported",
+                  escape_untrusted(text));
     }
     mode = *parsed;
+    return {};
   };
-  return app.add_option_function<std::string>(names, parse, description)->type_name("MODE");
+  return parser.add_option(names, parse, description).type_name("MODE");
 }
 
-CLI::Option* add_force_share(CLI::App& app, bool& force_share) {
-  return app.add_flag("-U,--force-share", force_share,
-                      "read an image although another process may be writing it (what is read may be torn)");
+Option add_force_share(Parser& parser, bool& force_share) {
+  return parser.add_flag("-U,--force-share", force_share,
+                         "read an image although another process may be writing it (what is read may be torn)");
 }
 
-CLI::Option* add_quiet(CLI::App& app, bool& quiet) {
-  return app.add_flag("-q,--quiet", quiet, "print nothing but errors");
+Option add_quiet(Parser& parser, bool& quiet) {
+  return parser.add_flag("-q,--quiet", quiet, "print nothing but errors");
 }
 
-CLI::Option* add_progress(CLI::App& app, bool& progress) {
-  return app.add_flag("-p,--progress", progress, "report progress on standard output");
+Option add_progress(Parser& parser, bool& progress) {
+  return parser.add_flag("-p,--progress", progress, "report progress on standard output");
 }
 
-CLI::Option* add_output(CLI::App& app, OutputFormat& output) {
-  const auto parse = [&output](const std::string& text) {
+Option add_output(Parser& parser, OutputFormat& output) {
+  const auto parse = [&output](const std::string& text) -> Result<> {
     if (text != "human" && text != "json") {
-      throw CLI::ValidationError(fmt::format("--output must be human or json, not '{}'", escape_untrusted(text)));
+      return fail(ErrorCode::invalid_argument, "--output must be human or json, not '{}'", escape_untrusted(text));
     }
     output = text == "json" ? OutputFormat::json : OutputFormat::human;
+    return {};
   };
-  return app.add_option_function<std::string>("--output", parse, "human (default) or json")->type_name("FORMAT");
+  return parser.add_option("--output", parse, "human (default) or json").type_name("FORMAT");
 }
 
-CLI::Option* add_snapshot(CLI::App& app, std::optional<std::string>& snapshot, const std::string& names,
-                          const std::string& of) {
-  return app
+Option add_snapshot(Parser& parser, std::optional<std::string>& snapshot, const std::string& names,
+                    const std::string& of) {
+  return parser
       .add_option(names, snapshot, "read this internal snapshot" + of + " (also snapshot.id=ID, snapshot.name=NAME)")
-      ->type_name("ID_OR_NAME");
+      .type_name("ID_OR_NAME");
 }
 
 Result<> choose_snapshot(const std::optional<std::string>& text, OpenOptions& options) {
@@ -87,24 +93,23 @@ Result<> choose_snapshot(const std::optional<std::string>& text, OpenOptions& op
   return {};
 }
 
-CLI::Option* add_option_lists(CLI::App& app, std::vector<std::string>& texts) {
-  return app.add_option("-o,--options", texts, "key=value,... of the format; 'help' lists them (\",,\" is a comma)")
-      ->type_name("OPTIONS")
-      ->take_all()
-      ->allow_extra_args(false);
+Option add_option_lists(Parser& parser, std::vector<std::string>& texts) {
+  return parser.add_option("-o,--options", texts, "key=value,... of the format; 'help' lists them (\",,\" is a comma)")
+      .type_name("OPTIONS")
+      .every_occurrence();
 }
 
-void add_backing(CLI::App& app, BackingFlags& flags) {
-  app.add_flag("--no-backing", flags.no_backing, "open no backing file");
-  app.add_option("--backing-dir", flags.directory, "open backing files only below this directory")->type_name("DIR");
-  add_format(app, flags.format, "--backing-format", "format of the backing file if the image records none");
+void add_backing(Parser& parser, BackingFlags& flags) {
+  parser.add_flag("--no-backing", flags.no_backing, "open no backing file");
+  parser.add_option("--backing-dir", flags.directory, "open backing files only below this directory").type_name("DIR");
+  add_format(parser, flags.format, "--backing-format", "format of the backing file if the image records none");
 }
 
-void add_open_flags(CLI::App& app, OpenFlags& flags) {
-  add_format(app, flags.format);
-  add_force_share(app, flags.force_share);
-  add_size(app, "--cache-size", flags.cache_size_bytes, "memory for metadata (default: as needed, at most 32M)");
-  add_backing(app, flags.backing);
+void add_open_flags(Parser& parser, OpenFlags& flags) {
+  add_format(parser, flags.format);
+  add_force_share(parser, flags.force_share);
+  add_size(parser, "--cache-size", flags.cache_size_bytes, "memory for metadata (default: as needed, at most 32M)");
+  add_backing(parser, flags.backing);
 }
 
 BackingPolicy backing_policy(const BackingFlags& flags) {

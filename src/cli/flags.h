@@ -1,7 +1,6 @@
 // Options that several subcommands share, declared in one place so that they read and mean the same everywhere.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -10,6 +9,7 @@
 #include "byre/base/result.h"
 #include "byre/data/disk.h"
 #include "byre/storage/file.h"
+#include "cli/parser.h"
 #include "ops/option_list.h"
 
 namespace byre::cli {
@@ -17,24 +17,24 @@ namespace byre::cli {
 enum class OutputFormat { human, json };
 
 // Each adds one option. Values that do not parse are usage errors.
-CLI::Option* add_format(CLI::App& app, std::optional<std::string>& format, const std::string& names = "-f,--format",
-                        const std::string& description = "format of the image: qcow2 or raw (default: probed)");
-CLI::Option* add_size(CLI::App& app, const std::string& names, std::optional<std::uint64_t>& size_bytes,
-                      const std::string& description);  // C-3
-CLI::Option* add_cache_mode(CLI::App& app, const std::string& names, CacheMode& mode, const std::string& description);
-CLI::Option* add_force_share(CLI::App& app, bool& force_share);  // -U
-CLI::Option* add_quiet(CLI::App& app, bool& quiet);              // -q
-CLI::Option* add_progress(CLI::App& app, bool& progress);        // -p
-CLI::Option* add_output(CLI::App& app, OutputFormat& output);    // --output=human|json
+Option add_format(Parser& parser, std::optional<std::string>& format, const std::string& names = "-f,--format",
+                  const std::string& description = "format of the image: qcow2 or raw (default: probed)");
+Option add_size(Parser& parser, const std::string& names, std::optional<std::uint64_t>& size_bytes,
+                const std::string& description);  // C-3
+Option add_cache_mode(Parser& parser, const std::string& names, CacheMode& mode, const std::string& description);
+Option add_force_share(Parser& parser, bool& force_share);  // -U
+Option add_quiet(Parser& parser, bool& quiet);              // -q
+Option add_progress(Parser& parser, bool& progress);        // -p
+Option add_output(Parser& parser, OutputFormat& output);    // --output=human|json
 
 // An internal snapshot, as "ID_OR_NAME", "snapshot.id=ID" or "snapshot.name=NAME". "-l" means something else in map.
-CLI::Option* add_snapshot(CLI::App& app, std::optional<std::string>& snapshot,
-                          const std::string& names = "-l,--snapshot", const std::string& of = "");
+Option add_snapshot(Parser& parser, std::optional<std::string>& snapshot, const std::string& names = "-l,--snapshot",
+                    const std::string& of = "");
 // Enters what the option gave, if it did. Errors: another key behind "snapshot.".
 Result<> choose_snapshot(const std::optional<std::string>& text, OpenOptions& options);
 
 // -o key=value,...; repeated ones add up. Texts are kept as given: read_option_lists() parses them.
-CLI::Option* add_option_lists(CLI::App& app, std::vector<std::string>& texts);
+Option add_option_lists(Parser& parser, std::vector<std::string>& texts);
 
 // How far the names inside an image may be followed.
 struct BackingFlags {
@@ -43,7 +43,7 @@ struct BackingFlags {
   std::optional<std::string> format;
 };
 // --no-backing, --backing-dir DIR, --backing-format FMT
-void add_backing(CLI::App& app, BackingFlags& flags);
+void add_backing(Parser& parser, BackingFlags& flags);
 
 // Everything that open_disk() takes from the command line.
 struct OpenFlags {
@@ -55,7 +55,7 @@ struct OpenFlags {
 };
 // -f, -U, --cache-size and the backing flags; the cache mode's letter differs from command to command, see
 // add_cache_mode().
-void add_open_flags(CLI::App& app, OpenFlags& flags);
+void add_open_flags(Parser& parser, OpenFlags& flags);
 
 BackingPolicy backing_policy(const BackingFlags& flags);
 // Options for reading; a command that writes sets `writable`. Remarks go to standard error.

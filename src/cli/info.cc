@@ -1,6 +1,8 @@
 // byre info: shows what an image says about itself (docs/format.md C-12 to C-14).
 #include "byre/ops/info.h"
 
+#include <nlohmann/json.hpp>
+
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/info_text.h"
@@ -58,17 +60,18 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_info(Cli& cli) {
-  auto [app, arguments] = cli.add<Arguments>({"info", "Show what an image says about itself, opening nothing else",
-                                              "  byre info disk.qcow2\n"
-                                              "  byre info --output=json disk.qcow2\n"
-                                              "  byre info --backing-chain --backing-dir /srv/images overlay.qcow2\n"},
-                                             run);
-  app.add_option("file", arguments.file, "the image")->required();
-  add_format(app, arguments.format);
-  add_force_share(app, arguments.force_share);
-  add_output(app, arguments.output);
-  app.add_flag("--backing-chain", arguments.backing_chain, "show the backing files as well, top first");
-  add_backing(app, arguments.backing);
+  auto [parser, arguments] =
+      cli.add<Arguments>({"info", "Show what an image says about itself, opening nothing else",
+                          "  byre info disk.qcow2\n"
+                          "  byre info --output=json disk.qcow2\n"
+                          "  byre info --backing-chain --backing-dir /srv/images overlay.qcow2\n"},
+                         run);
+  parser.add_option("file", arguments.file, "the image").required();
+  add_format(parser, arguments.format);
+  add_force_share(parser, arguments.force_share);
+  add_output(parser, arguments.output);
+  parser.add_flag("--backing-chain", arguments.backing_chain, "show the backing files as well, top first");
+  add_backing(parser, arguments.backing);
 }
 
 }  // namespace byre::cli

@@ -1,6 +1,7 @@
 // The text of `info`: first the lines that other tools print, in their words, then what they leave out.
 #include <algorithm>
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "cli/info_text.h"
 

@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "cli/info_text.h"
 
 namespace byre::cli {

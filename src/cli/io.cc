@@ -75,38 +75,38 @@ int run(const Arguments& arguments) {
   return code ? *code : report(std::unexpected(code.error()));
 }
 
-void add_discard(CLI::App& app, bool& discard) {
-  const auto parse = [&discard](const std::string& text) {
+void add_discard(Parser& parser, bool& discard) {
+  const auto parse = [&discard](const std::string& text) -> Result<> {
     if (text != "unmap" && text != "on" && text != "ignore" && text != "off") {
-      throw CLI::ValidationError("Invalid discard option: " + escape_untrusted(text) + " (unmap or ignore)");
+      return fail(ErrorCode::invalid_argument, "Invalid discard option: {} (unmap or ignore)", escape_untrusted(text));
     }
     discard = text == "unmap" || text == "on";
+    return {};
   };
-  app.add_option_function<std::string>("-d,--discard", parse, "unmap (default) or ignore")->type_name("MODE");
+  parser.add_option("-d,--discard", parse, "unmap (default) or ignore").type_name("MODE");
 }
 
 }  // namespace
 
 void register_io(Cli& cli) {
-  auto [app, arguments] = cli.add<Arguments>({"io", "Exercise an image with single requests",
-                                              "  byre io -c 'write -P 0xab 0 64k' -c 'read -v 0 32' disk.qcow2\n"
-                                              "  byre io -r -c map disk.qcow2\n"
-                                              "  byre io -l before-upgrade -c 'read -v 0 32' disk.qcow2\n"
-                                              "  byre io -c help\n"},
-                                             run);
-  app.add_option("file", arguments.file, "the image; the command 'open' can open it too");
-  app.add_option("-c,--cmd", arguments.commands, "run this command (repeatable; none: they are read from input)")
-      ->type_name("COMMAND")
-      ->take_all()
-      ->allow_extra_args(false);
-  app.add_flag("-r,--read-only", arguments.settings.read_only, "open it read-only");
-  app.add_flag("-s,--snapshot", arguments.settings.throw_away, "keep changes in memory and drop them at the end");
-  add_snapshot(app, arguments.settings.snapshot, "-l,--internal-snapshot");
-  app.add_flag("-C,--copy-on-read", arguments.settings.copy_on_read, "keep what is read from the backing file");
-  app.add_flag("-n,--nocache", arguments.no_cache, "short for -t none");
-  add_cache_mode(app, "-t,--cache", arguments.settings.flags.cache, "cache mode (default: writeback)");
-  add_discard(app, arguments.settings.discard);
-  add_open_flags(app, arguments.settings.flags);
+  auto [parser, arguments] = cli.add<Arguments>({"io", "Exercise an image with single requests",
+                                                 "  byre io -c 'write -P 0xab 0 64k' -c 'read -v 0 32' disk.qcow2\n"
+                                                 "  byre io -r -c map disk.qcow2\n"
+                                                 "  byre io -l before-upgrade -c 'read -v 0 32' disk.qcow2\n"
+                                                 "  byre io -c help\n"},
+                                                run);
+  parser.add_option("file", arguments.file, "the image; the command 'open' can open it too");
+  parser.add_option("-c,--cmd", arguments.commands, "run this command (repeatable; none: they are read from input)")
+      .type_name("COMMAND")
+      .every_occurrence();
+  parser.add_flag("-r,--read-only", arguments.settings.read_only, "open it read-only");
+  parser.add_flag("-s,--snapshot", arguments.settings.throw_away, "keep changes in memory and drop them at the end");
+  add_snapshot(parser, arguments.settings.snapshot, "-l,--internal-snapshot");
+  parser.add_flag("-C,--copy-on-read", arguments.settings.copy_on_read, "keep what is read from the backing file");
+  parser.add_flag("-n,--nocache", arguments.no_cache, "short for -t none");
+  add_cache_mode(parser, "-t,--cache", arguments.settings.flags.cache, "cache mode (default: writeback)");
+  add_discard(parser, arguments.settings.discard);
+  add_open_flags(parser, arguments.settings.flags);
 }
 
 }  // namespace byre::cli

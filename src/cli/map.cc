@@ -144,26 +144,24 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_map(Cli& cli) {
-  auto [app, arguments] = cli.add<Arguments>({"map", "Show where the bytes of a disk are stored",
-                                              "  byre map disk.qcow2\n"
-                                              "  byre map --output=json -s 1G -l 512M overlay.qcow2\n"
-                                              "  byre map --snapshot before-upgrade disk.qcow2\n"
-                                              "  byre map --output=svg disk.qcow2 > disk.svg\n"},
-                                             run);
-  app.add_option("file", arguments.file, "the image")->required();
-  add_size(app, "-s,--start-offset", arguments.start_bytes, "first byte of the range");
-  add_size(app, "-l,--max-length", arguments.max_length_bytes, "longest length of the range");
-  add_snapshot(app, arguments.snapshot, "--snapshot");
-  const auto choose_output = [&arguments](const std::string& text) {
-    if (text != "human" && text != "json" && text != "svg") {
-      throw CLI::ValidationError(fmt::format("--output must be human, json or svg, not '{}'", escape_untrusted(text)));
-    }
+  auto [parser, arguments] = cli.add<Arguments>({"map", "Show where the bytes of a disk are stored",
+                                                 "  byre map disk.qcow2\n"
+                                                 "  byre map --output=json -s 1G -l 512M overlay.qcow2\n"
+                                                 "  byre map --snapshot before-upgrade disk.qcow2\n"
+                                                 "  byre map --output=svg disk.qcow2 > disk.svg\n"},
+                                                run);
+  parser.add_option("file", arguments.file, "the image").required();
+  add_size(parser, "-s,--start-offset", arguments.start_bytes, "first byte of the range");
+  add_size(parser, "-l,--max-length", arguments.max_length_bytes, "longest length of the range");
+  add_snapshot(parser, arguments.snapshot, "--snapshot");
+  const auto choose_output = [&arguments](const std::string& text) -> Result<> {
     arguments.output = text;
+    if (text == "human" || text == "json" || text == "svg") return {};
+    return fail(ErrorCode::invalid_argument, "--output must be human, json or svg, not '{}'", escape_untrusted(text));
   };
-  app.add_option_function<std::string>("--output", choose_output,
-                                       "human (default), json, or svg: a picture of the disk and its file")
-      ->type_name("FORMAT");
-  add_open_flags(app, arguments.open);
+  parser.add_option("--output", choose_output, "human (default), json, or svg: a picture of the disk and its file")
+      .type_name("FORMAT");
+  add_open_flags(parser, arguments.open);
 }
 
 }  // namespace byre::cli

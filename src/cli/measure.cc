@@ -1,6 +1,8 @@
 // byre measure: how long the file of a new image would be (docs/format.md C-17, C-18).
 #include "byre/ops/measure.h"
 
+#include <nlohmann/json.hpp>
+
 #include "byre/storage/memory.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -109,22 +111,22 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_measure(Cli& cli) {
-  auto [app, arguments] = cli.add<Arguments>({"measure", "Tell how much space a new image would need",
-                                              "  byre measure -O qcow2 --size 100G\n"
-                                              "  byre measure -O qcow2 -o cluster_size=2M disk.raw\n"
-                                              "  byre measure -O qcow2 --exact disk.raw\n"},
-                                             run);
-  app.add_option("file", arguments.file, "the image that would be copied");
-  add_size(app, "--size", arguments.size_bytes, "size of an empty disk, instead of an image");
-  add_format(app, arguments.target_format, "-O,--target-format", "format of the new image: raw (default) or qcow2");
-  add_option_lists(app, arguments.options);
-  add_snapshot(app, arguments.snapshot);
-  app.add_flag("--exact", arguments.exact,
-               "read the data, and tell to the byte what convert would make (required size)");
-  app.add_flag("-c,--compress", arguments.compress, "with --exact: with compressed clusters");
-  app.add_flag("--all-snapshots", arguments.all_snapshots, "with --exact: with the internal snapshots");
-  add_output(app, arguments.output);
-  add_open_flags(app, arguments.open);
+  auto [parser, arguments] = cli.add<Arguments>({"measure", "Tell how much space a new image would need",
+                                                 "  byre measure -O qcow2 --size 100G\n"
+                                                 "  byre measure -O qcow2 -o cluster_size=2M disk.raw\n"
+                                                 "  byre measure -O qcow2 --exact disk.raw\n"},
+                                                run);
+  parser.add_option("file", arguments.file, "the image that would be copied");
+  add_size(parser, "--size", arguments.size_bytes, "size of an empty disk, instead of an image");
+  add_format(parser, arguments.target_format, "-O,--target-format", "format of the new image: raw (default) or qcow2");
+  add_option_lists(parser, arguments.options);
+  add_snapshot(parser, arguments.snapshot);
+  parser.add_flag("--exact", arguments.exact,
+                  "read the data, and tell to the byte what convert would make (required size)");
+  parser.add_flag("-c,--compress", arguments.compress, "with --exact: with compressed clusters");
+  parser.add_flag("--all-snapshots", arguments.all_snapshots, "with --exact: with the internal snapshots");
+  add_output(parser, arguments.output);
+  add_open_flags(parser, arguments.open);
 }
 
 }  // namespace byre::cli

@@ -1,7 +1,7 @@
 // What the tool prints: results on standard output, diagnostics on standard error (docs/format.md C-1, C-2).
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 

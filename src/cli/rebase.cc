@@ -86,19 +86,20 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_rebase(Cli& cli) {
-  auto [app, arguments] = cli.add<Arguments>({"rebase", "Give an image another backing file",
-                                              "  byre rebase -b new-base.qcow2 -F qcow2 overlay.qcow2\n"
-                                              "  byre rebase -b \"\" overlay.qcow2              # onto nothing\n"
-                                              "  byre rebase -u -b renamed.qcow2 -F qcow2 overlay.qcow2\n\n"
-                                              "The disk reads the same afterwards: what differs below is copied first, "
-                                              "unless -u says that nothing does.\n"},
-                                             run);
-  add_chain_flags(app, arguments.chain, "the image");
-  app.add_option("-b,--backing", arguments.backing, "the new backing file, as the image will name it; \"\" for none")
-      ->type_name("FILE");
-  app.add_option("-F,--new-backing-format", arguments.backing_format, "its format: qcow2 or raw")->type_name("FMT");
-  app.add_flag("-u,--unsafe", arguments.unsafe, "only record the name: the content is the same (renamed files)");
-  add_cache_mode(app, "-T,--source-cache", arguments.source_cache, "how the new backing file is read");
+  auto [parser, arguments] =
+      cli.add<Arguments>({"rebase", "Give an image another backing file",
+                          "  byre rebase -b new-base.qcow2 -F qcow2 overlay.qcow2\n"
+                          "  byre rebase -b \"\" overlay.qcow2              # onto nothing\n"
+                          "  byre rebase -u -b renamed.qcow2 -F qcow2 overlay.qcow2\n\n"
+                          "The disk reads the same afterwards: what differs below is copied first, "
+                          "unless -u says that nothing does.\n"},
+                         run);
+  add_chain_flags(parser, arguments.chain, "the image");
+  parser.add_option("-b,--backing", arguments.backing, "the new backing file, as the image will name it; \"\" for none")
+      .type_name("FILE");
+  parser.add_option("-F,--new-backing-format", arguments.backing_format, "its format: qcow2 or raw").type_name("FMT");
+  parser.add_flag("-u,--unsafe", arguments.unsafe, "only record the name: the content is the same (renamed files)");
+  add_cache_mode(parser, "-T,--source-cache", arguments.source_cache, "how the new backing file is read");
 }
 
 }  // namespace byre::cli

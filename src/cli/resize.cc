@@ -100,23 +100,25 @@ void register_resize(Cli& cli) {
                       "  byre resize --shrink disk.qcow2 -5G\n\n"
                       "The size comes last; +N and -N are relative. What is added reads as zeros.\n"};
   text.ends_in_size = true;
-  auto [app, arguments] = cli.add<Arguments>(text, run);
-  app.add_option("file", arguments.file, "the image")->required();
-  app.add_option("--size", arguments.size)->group("");
-  add_format(app, arguments.format);
-  app.add_flag("--shrink", arguments.shrink, "allow losing what lies behind the new end");
-  const auto preallocate = [&arguments](const std::string& word) {
+  auto [parser, arguments] = cli.add<Arguments>(text, run);
+  parser.add_option("file", arguments.file, "the image").required();
+  parser.add_option("--size", arguments.size, "").hidden();
+  add_format(parser, arguments.format);
+  parser.add_flag("--shrink", arguments.shrink, "allow losing what lies behind the new end");
+  const auto preallocate = [&arguments](const std::string& word) -> Result<> {
     const auto mode = ops::preallocation_named(word);
     if (!mode) {
-      throw CLI::ValidationError(
-          fmt::format("--preallocation={}: must be off, metadata, falloc or full", escape_untrusted(word)));
+      return fail(ErrorCode::invalid_argument, "--preallocation={}: must be off, metadata, falloc or full",
+                  escape_untrusted(word));
     }
     arguments.preallocation = *mode;
+    return {};
   };
-  app.add_option_function<std::string>("--preallocation", preallocate,
-                                       "what becomes of added space: off (default), metadata, falloc or full")
-      ->type_name("MODE");
-  add_quiet(app, arguments.quiet);
+  parser
+      .add_option("--preallocation", preallocate,
+                  "what becomes of added space: off (default), metadata, falloc or full")
+      .type_name("MODE");
+  add_quiet(parser, arguments.quiet);
 }
 
 }  // namespace byre::cli

@@ -2,6 +2,7 @@
 #include "byre/ops/snapshot.h"
 
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/flags.h"
@@ -112,7 +113,7 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_snapshot(Cli& cli) {
-  auto [app, arguments] =
+  auto [parser, arguments] =
       cli.add<Arguments>({"snapshot", "List, take, apply, delete and compare internal snapshots",
                           "  byre snapshot -c before-upgrade disk.qcow2\n"
                           "  byre snapshot -l disk.qcow2\n"
@@ -121,26 +122,22 @@ void register_snapshot(Cli& cli) {
                           "  byre snapshot --diff before-upgrade after-upgrade disk.qcow2\n\n"
                           "To read one without applying it: byre convert -l, byre map --snapshot, ...\n"},
                          run);
-  app.add_option("file", arguments.words, "the image")->required();
-  CLI::Option* const actions[] = {
-      app.add_flag("-l,--list", arguments.list, "list the snapshots"),
-      app.add_option("-a,--apply", arguments.apply, "make the disk what it was then; an id goes before a name")
-          ->type_name("SNAPSHOT"),
-      app.add_option("-c,--create", arguments.create, "keep the disk as it is now, under this name")->type_name("NAME"),
-      app.add_option("-d,--delete", arguments.remove, "forget the first snapshot of this name")->type_name("NAME"),
-      app.add_option("--diff", arguments.diff,
-                     "where A and B differ; without B, or where one is empty, it is the disk as it is now")
-          ->type_name("A [B]")};
-  for (CLI::Option* const one : actions) {
-    for (CLI::Option* const other : actions) {
-      if (one != other) one->excludes(other);
-    }
-  }
-  add_output(app, arguments.output);
-  app.add_flag_callback(
-      "--json", [&output = arguments.output] { output = OutputFormat::json; }, "short for --output=json");
-  add_quiet(app, arguments.quiet);
-  add_open_flags(app, arguments.open);
+  parser.add_option("file", arguments.words, "the image").required();
+  exclude_each_other(
+      {parser.add_flag("-l,--list", arguments.list, "list the snapshots"),
+       parser.add_option("-a,--apply", arguments.apply, "make the disk what it was then; an id goes before a name")
+           .type_name("SNAPSHOT"),
+       parser.add_option("-c,--create", arguments.create, "keep the disk as it is now, under this name")
+           .type_name("NAME"),
+       parser.add_option("-d,--delete", arguments.remove, "forget the first snapshot of this name").type_name("NAME"),
+       parser
+           .add_option("--diff", arguments.diff,
+                       "where A and B differ; without B, or where one is empty, it is the disk as it is now")
+           .type_name("A [B]")});
+  add_output(parser, arguments.output);
+  parser.add_flag("--json", [&output = arguments.output] { output = OutputFormat::json; }, "short for --output=json");
+  add_quiet(parser, arguments.quiet);
+  add_open_flags(parser, arguments.open);
 }
 
 }  // namespace byre::cli

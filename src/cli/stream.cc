@@ -47,17 +47,17 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_stream(Cli& cli) {
-  auto [app, arguments] =
+  auto [parser, arguments] =
       cli.add<Arguments>({"stream", "Copy what an image needs from layers below it into it",
                           "  byre stream overlay.qcow2                   # no backing file any more\n"
                           "  byre stream -b base.qcow2 top.qcow2         # without those in between\n\n"
                           "In place; what reads as zeros stays unstored. May be interrupted and run "
                           "again.\n"},
                          run);
-  add_chain_flags(app, arguments.chain, "the image to stream into");
-  app.add_option("-b,--base", arguments.base, "the layer that stays its backing file (default: none)")
-      ->type_name("FILE");
-  add_size(app, "-r,--rate-limit", arguments.rate, "copy at most so many bytes a second");
+  add_chain_flags(parser, arguments.chain, "the image to stream into");
+  parser.add_option("-b,--base", arguments.base, "the layer that stays its backing file (default: none)")
+      .type_name("FILE");
+  add_size(parser, "-r,--rate-limit", arguments.rate, "copy at most so many bytes a second");
 }
 
 }  // namespace byre::cli

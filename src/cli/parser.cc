@@ -1,0 +1,68 @@
+// Hands on to CLI11, type by type.
+#include "cli/parser.h"
+
+#include <CLI/CLI.hpp>
+#include <utility>
+
+namespace byre::cli {
+
+Option Option::type_name(const std::string& name) {
+  option_->type_name(name);
+  return *this;
+}
+
+Option Option::required() {
+  option_->required();
+  return *this;
+}
+
+Option Option::every_occurrence() {
+  option_->take_all()->allow_extra_args(false);
+  return *this;
+}
+
+Option Option::hidden() {
+  option_->group("");
+  return *this;
+}
+
+void exclude_each_other(const std::vector<Option>& options) {
+  for (const Option& one : options) {
+    for (const Option& other : options) {
+      if (one.option_ != other.option_) one.option_->excludes(other.option_);
+    }
+  }
+}
+
+Option Parser::add_option(const std::string& names, std::string& value, const std::string& description) {
+  return Option(app_.add_option(names, value, description));
+}
+
+Option Parser::add_option(const std::string& names, std::optional<std::string>& value, const std::string& description) {
+  return Option(app_.add_option(names, value, description));
+}
+
+Option Parser::add_option(const std::string& names, std::vector<std::string>& values, const std::string& description) {
+  return Option(app_.add_option(names, values, description));
+}
+
+Option Parser::add_option(const std::string& names, unsigned& value, const std::string& description) {
+  return Option(app_.add_option(names, value, description));
+}
+
+Option Parser::add_option(const std::string& names, Enter enter, const std::string& description) {
+  const auto parse = [enter = std::move(enter)](const std::string& word) {
+    if (const Result<> entered = enter(word); !entered) throw CLI::ValidationError(entered.error().message());
+  };
+  return Option(app_.add_option_function<std::string>(names, parse, description));
+}
+
+Option Parser::add_flag(const std::string& names, bool& value, const std::string& description) {
+  return Option(app_.add_flag(names, value, description));
+}
+
+Option Parser::add_flag(const std::string& names, std::function<void()> set, const std::string& description) {
+  return Option(app_.add_flag_callback(names, std::move(set), description));
+}
+
+}  // namespace byre::cli
