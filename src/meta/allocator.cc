@@ -120,7 +120,7 @@ void Allocator::commit(const HostRun& run) {
   for (std::uint64_t i = 0; i < run.clusters; ++i) life_.commit(cluster_of(run.at) + i);
 }
 
-void Allocator::abort(const HostRun& run) {
+void Allocator::abort(const HostRun& run, bool untouched) {
   BYRE_PROBE("allocator: reserved clusters go back");
   for (std::uint64_t i = 0; i < run.clusters; ++i) {
     const std::uint64_t cluster = cluster_of(run.at) + i;
@@ -130,6 +130,8 @@ void Allocator::abort(const HostRun& run) {
     life_.abort(cluster);
     note_free(cluster);
   }
+  const bool last = run.at + (run.clusters << geometry_.cluster_bits) == host_end_;
+  if (untouched && run.fresh && last) host_end_ = run.at;
 }
 
 void Allocator::note_free(std::uint64_t cluster) { next_ = std::min(next_, cluster); }
@@ -173,7 +175,7 @@ Outcome<HostOffset> Allocator::allocate_table(std::uint64_t clusters) {
     commit(run);
     return run.at;
   }
-  this->abort(run);
+  this->abort(run, true);
   return append_table(clusters);
 }
 

@@ -44,9 +44,10 @@ class Allocator {
   // The file could not be cut there: what it still holds up to here is not fresh.
   void note_file_end(HostOffset end) { host_end_ = std::max(host_end_, end); }
 
-  // Reserved -> Live, and Reserved -> Free. The pages that hold the counts were pinned or are still cached.
+  // Reserved -> Live, and Reserved -> Free. The pages that hold the counts were pinned or are still cached. Nothing was
+  // written into a run that is `untouched`: where it was the last of the file, the file ends in front of it again.
   void commit(const HostRun& run);
-  void abort(const HostRun& run);
+  void abort(const HostRun& run, bool untouched);
 
   // A cluster became free: the next search begins there at the latest.
   void note_free(std::uint64_t cluster);

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ranges>
 
 #include "base/math.h"
 #include "base/probe.h"
@@ -28,6 +29,7 @@ std::unexpected<Stop> damaged(std::string message) {
 
 Reservation::Reservation(Reservation&& other) noexcept
     : metadata_(std::exchange(other.metadata_, nullptr)),
+      handed_out_(other.handed_out_),
       runs_(std::move(other.runs_)),
       pins_(std::move(other.pins_)),
       compressed_guest_(other.compressed_guest_),
@@ -109,6 +111,7 @@ Outcome<Reservation> Metadata::reserve(GuestOffset first, std::uint64_t clusters
     BYRE_TRY(const std::uint64_t placed, place_run(reservation, guest_after(first, done), clusters - done));
     done += placed;
   }
+  reservation.handed_out_ = true;
   return reservation;
 }
 
@@ -234,8 +237,8 @@ void Metadata::abort(Reservation& reservation) {
     // Counted like a linked extent, so it leaves like one.
     unlink(L2Entry::from_compressed(extent), leases_.stamp_unlink(), false);
   }
-  for (const PlacedRun& run : reservation.runs_) {
-    if (!run.reused) allocator_.abort(run.host);
+  for (const PlacedRun& run : std::views::reverse(reservation.runs_)) {
+    if (!run.reused) allocator_.abort(run.host, !reservation.handed_out_);
   }
 }
 

@@ -42,6 +42,7 @@ class Reservation {
   explicit Reservation(Metadata& metadata) : metadata_(&metadata) {}
 
   Metadata* metadata_;
+  bool handed_out_ = false;  // somebody may have written into its clusters
   std::vector<PlacedRun> runs_;
   std::vector<PagePin> pins_;
   GuestOffset compressed_guest_;

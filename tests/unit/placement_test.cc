@@ -4,6 +4,7 @@
 
 #include "base/endian.h"
 #include "byre/data/disk.h"
+#include "byre/ops/create.h"
 #include "byre/storage/memory.h"
 #include "byre/task/pollers.h"
 #include "data/qcow2_disk.h"
@@ -142,6 +143,34 @@ TEST_F(PlacementTest, APayloadThatFillsItsClusterExactlyIsTheLastInIt) {
   ASSERT_EQ(taken, packed[0] + cluster);
   EXPECT_EQ(packed[2], taken + cluster);
   ASSERT_TRUE(loop_->run(disk->close()));
+}
+
+// More full pages of counts than are searched, so that what is added goes behind the end. A page that has to be read on
+// the way has the reservation made again: what it took the first time must not push the end on.
+TEST_F(PlacementTest, ADiskThatShrinksAndGrowsAgainDoesNotMakeItsFileLonger) {
+  CreateOptions options;
+  options.format = "qcow2";
+  options.cluster_size_bytes = cluster;
+  options.size_bytes = 60 << 20;
+  options.preallocation = Preallocation::metadata;
+  MemoryStorage created;
+  ASSERT_TRUE(loop_->run(create_qcow2(created, options)));
+  std::vector<std::byte> image = created.content();
+  const std::uint64_t length = image.size();
+  const auto resize = [&](std::uint64_t size_bytes, Preallocation preallocation) {
+    const auto disk = open(image);
+    ASSERT_TRUE(disk);
+    ASSERT_TRUE(loop_->run(disk->resize(size_bytes, preallocation)));
+    ASSERT_TRUE(loop_->run(disk->close()));
+    image = storage_->content();
+  };
+  for (int round = 0; round < 2; ++round) {
+    resize(40 << 20, Preallocation::off);
+    resize(60 << 20, Preallocation::metadata);
+    EXPECT_LE(image.size(), length + 100 * cluster) << "round " << round;
+  }
+  const auto verdict = test::verify(image);
+  EXPECT_TRUE(verdict.clean()) << verdict.text();
 }
 
 }  // namespace
