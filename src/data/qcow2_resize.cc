@@ -2,8 +2,6 @@
 // a longer backing file, VM state) is zeroed, all of it durable before the size field says that it is disk (O-20).
 // Shrinking: the size field first, then entries, then counts, then the file's length (O-21), so that each prefix is a
 // valid image.
-//
-// Leaves out: refcount blocks that count nothing but themselves stay, and with them the file's length up to the last.
 
 #include <algorithm>
 
@@ -106,8 +104,15 @@ Task<Result<void>> Qcow2Disk::shrink(std::uint64_t size_bytes) {
   BYRE_CO_CHECK(co_await store_size(size_bytes));
   size_bytes_ = size_bytes;
   BYRE_CO_CHECK(co_await give_up_behind_end());
+  co_return co_await cut_behind_end();
+}
+
+// A refcount block that counts nothing else would keep the file long: its table entry is durably gone before the file
+// ends in front of it.
+Task<Result<void>> Qcow2Disk::cut_behind_end() {
   BYRE_CO_CHECK(co_await settle());
-  BYRE_CO_TRY(const HostOffset end, co_await decide([this] { return metadata_->trim_end(); }));
+  BYRE_CO_TRY(const HostOffset end, co_await decide([this] { return metadata_->trim_end_and_blocks(); }));
+  if (metadata_->dirty()) BYRE_CO_CHECK(co_await settle());
   co_await cut_file(end.bytes);
   co_return Result<void>{};
 }
@@ -155,10 +160,7 @@ Task<Result<void>> Qcow2Disk::forget(std::uint64_t begin_bytes, std::uint64_t en
   BYRE_CO_CHECK(co_await release_tables(first_table / span, last_table / span, punch));
   BYRE_CO_CHECK(co_await forget_clusters(last_table, end));
   if (!all) co_return Result<void>{};
-  BYRE_CO_CHECK(co_await settle());
-  BYRE_CO_TRY(const HostOffset file_end, co_await decide([this] { return metadata_->trim_end(); }));
-  co_await cut_file(file_end.bytes);
-  co_return Result<void>{};
+  co_return co_await cut_behind_end();
 }
 
 Task<Result<void>> Qcow2Disk::forget_clusters(std::uint64_t begin_bytes, std::uint64_t end_bytes) {

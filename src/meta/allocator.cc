@@ -241,6 +241,36 @@ Outcome<HostOffset> Allocator::trim_end() {
   return host_end_;
 }
 
+Outcome<HostOffset> Allocator::trim_end_and_blocks() {
+  for (bool released = true; released;) {
+    BYRE_CHECK(trim_end());
+    BYRE_TRY(released, release_last_block());
+  }
+  return host_end_;
+}
+
+// Whether the last cluster of the file was a block that counted itself only. Nothing names it any more once its table
+// entry is durably gone.
+Outcome<bool> Allocator::release_last_block() {
+  const std::uint64_t last = cluster_of(host_end_) - 1;
+  const std::uint64_t index = last / refcounts_.counts_per_block();
+  const HostOffset at(last << geometry_.cluster_bits);
+  if (index >= refcounts_.table().size()) return false;
+  if (refcounts_.table()[index] != format::encode_refcount_table_entry(at)) return false;
+  const std::uint64_t first = index * refcounts_.counts_per_block();
+  const std::uint64_t end = first + refcounts_.counts_per_block();
+  for (std::uint64_t of_page = first; of_page < end; of_page += refcounts_.counts_per_page()) {
+    BYRE_TRY(const Page* page, refcounts_.page_of(of_page, host_end_));
+    if (!refcounts_.counts_only(*page, of_page, last)) return false;
+  }
+  BYRE_PROBE("allocator: an empty refcount block goes");
+  refcounts_.table().set(index, 0);
+  cache_.forget(at, geometry_.cluster_size_bytes());
+  guard_.remove(last, 1);
+  host_end_ = at;
+  return true;
+}
+
 Outcome<void> Allocator::grow_table(std::uint64_t table_index) {
   const std::uint64_t per_block = refcounts_.counts_per_block();
   const std::uint64_t per_cluster = geometry_.refcount_table_entries_per_cluster();

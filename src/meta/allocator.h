@@ -41,6 +41,8 @@ class Allocator {
 
   // Lowers host_end() past free clusters and returns it: the file may be cut there once a cut has made it durable.
   Outcome<HostOffset> trim_end();
+  // The same after refcount blocks that count nothing but themselves have gone, from the end of the file on.
+  Outcome<HostOffset> trim_end_and_blocks();
   // The file could not be cut there: what it still holds up to here is not fresh.
   void note_file_end(HostOffset end) { host_end_ = std::max(host_end_, end); }
 
@@ -62,6 +64,7 @@ class Allocator {
   void set_table_clusters(std::uint32_t clusters) { table_clusters_ = clusters; }
 
  private:
+  Outcome<bool> release_last_block();
   Outcome<HostRun> take_run(Page& page, std::uint64_t first, std::uint64_t last);
   Outcome<void> expect_free(std::uint64_t cluster);
   Outcome<HostOffset> append_table(std::uint64_t clusters);

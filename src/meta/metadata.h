@@ -105,6 +105,8 @@ class Metadata {
   Outcome<void> release_table(std::uint64_t l1_index, bool punch);
   // Where the file may end, once nothing is dirty and no release is pending.
   Outcome<HostOffset> trim_end() { return allocator_.trim_end(); }
+  // Where it may end without the refcount blocks that count nothing, once what that made dirty is durable.
+  Outcome<HostOffset> trim_end_and_blocks() { return allocator_.trim_end_and_blocks(); }
   // The file is this long after all, so what lies below does not read as zeros.
   void note_file_end(std::uint64_t size_bytes) {
     allocator_.note_file_end(HostOffset(round_up(size_bytes, geometry_.cluster_size_bytes())));

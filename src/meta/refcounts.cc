@@ -44,6 +44,15 @@ std::uint64_t Refcounts::find_free(const Page& page, std::uint64_t first, std::u
          format::find_zero_refcount(page.bytes.get(), geometry_.refcount_order, first - page_start, last - page_start);
 }
 
+bool Refcounts::counts_only(const Page& page, std::uint64_t first, std::uint64_t cluster) const {
+  const std::uint64_t end = first + counts_per_page();
+  if (cluster < first || cluster >= end) return is_all_zero({page.bytes.get(), cache_.page_size_bytes()});
+  for (std::uint64_t other = first; other < end; ++other) {
+    if (load(page, other) != (other == cluster ? 1 : 0)) return false;
+  }
+  return true;
+}
+
 std::uint64_t Refcounts::maximum() const { return format::max_refcount(geometry_.refcount_order); }
 
 }  // namespace byre::meta

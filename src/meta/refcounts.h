@@ -28,6 +28,9 @@ class Refcounts {
   // Counts of [first, last) that are in one page: the first index with count 0, or `last`.
   std::uint64_t find_free(const Page& page, std::uint64_t first, std::uint64_t last) const;
 
+  // Whether the page whose first count is that of `first` counts `cluster` once, if it counts it, and no other.
+  bool counts_only(const Page& page, std::uint64_t first, std::uint64_t cluster) const;
+
   std::uint64_t counts_per_page() const { return cache_.page_size_bytes() * 8 >> geometry_.refcount_order; }
   std::uint64_t counts_per_block() const { return geometry_.refcounts_per_block(); }
   std::uint64_t maximum() const;

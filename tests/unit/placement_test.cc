@@ -100,6 +100,21 @@ TEST_F(PlacementTest, AfterAShrinkTheFileEndsBehindItsLastClusterInUse) {
   EXPECT_EQ(image.size(), (last + 1) * cluster);
 }
 
+// Blocks that count what is in use stand in front of those that no longer do.
+TEST_F(PlacementTest, AShrinkTakesTheRefcountBlocksThatCountNothingAlong) {
+  auto disk = open(image_of(1000));
+  ASSERT_TRUE(disk);
+  resize_and_verify(*disk, 100 * cluster);
+  EXPECT_GT(storage_->size_bytes(), 100 * cluster);
+  EXPECT_LT(storage_->size_bytes(), 200 * cluster);
+  disk = open(storage_->content());
+  ASSERT_TRUE(disk);
+  const std::vector<std::byte> data(900 * cluster, std::byte{0x5a});
+  ASSERT_TRUE(loop_->run(disk->resize(1 << 20, Preallocation::off)));
+  ASSERT_TRUE(loop_->run(disk->write(100 * cluster, data)));
+  resize_and_verify(*disk, 1000 * cluster);
+}
+
 // 64 entries fill one cluster: the one behind it belongs to others.
 TEST_F(PlacementTest, AnL1TableThatMovesFreesItsOwnClustersOnly) {
   auto disk = open_fresh(4, 2 << 20);
