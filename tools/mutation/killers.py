@@ -8,9 +8,11 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 MEMORY_BYTES = 4 << 30
 LEAST_LIMIT_SECONDS = 10
+STANDSTILL_SECONDS = 20
 DIFFERENTIAL_PROGRAMS = 60
 
 
@@ -52,8 +54,35 @@ def _limits():
     os.nice(5)
 
 
+def _processor_seconds(session):
+    """What all processes of the session have used, children that have ended included."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(") ")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[3]) == session:
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _wait(child, limit_seconds):
+    """Its status; None where it used more processor time, or none for a while: a loaded machine is no hang."""
+    used, since = 0.0, time.monotonic()
+    while True:
+        try:
+            return child.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            now = _processor_seconds(child.pid)
+        if now > used:
+            used, since = now, time.monotonic()
+        if used > limit_seconds or time.monotonic() - since > STANDSTILL_SECONDS:
+            return None
+
+
 def run(killer, environment, limit_seconds):
-    """(what ended it: None, "fails" or "hangs", seconds)."""
+    """(what ended it: None, "fails" or "hangs", seconds). The limit is one of processor time."""
     scratch = tempfile.mkdtemp(prefix="byre-mutant-")
     begin = time.monotonic()
     variables = {**os.environ, **killer.environment, **environment, "TMPDIR": scratch, "TEST_DIR": scratch}
@@ -61,10 +90,7 @@ def run(killer, environment, limit_seconds):
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                              preexec_fn=_limits)
     try:
-        status = child.wait(timeout=limit_seconds)
-        outcome = None if status == 0 else "fails"
-    except subprocess.TimeoutExpired:
-        outcome = "hangs"
+        status = _wait(child, limit_seconds)
     finally:
         try:
             os.killpg(child.pid, signal.SIGKILL)
@@ -72,6 +98,7 @@ def run(killer, environment, limit_seconds):
             pass
         child.wait()
         shutil.rmtree(scratch, ignore_errors=True)
+    outcome = {None: "hangs", 0: None}.get(status, "fails")
     return outcome, time.monotonic() - begin
 
 
