@@ -97,9 +97,7 @@ Task<Result<void>> commit_disk(CommitChain& chain, ChainOptions options) {
   copy.source = chain.top.get();
   copy.target = chain.base;
   copy.size_bytes = size;
-  copy.bytes_per_second = options.bytes_per_second;
-  copy.progress = std::move(options.progress);
-  copy.cancel = options.cancel;
+  copy.options = std::move(options);
   CommitRule rule(chain);
   co_return co_await ops::copy_layers(std::move(copy), rule);
 }

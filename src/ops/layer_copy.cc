@@ -20,8 +20,6 @@ namespace byre::ops {
 namespace {
 
 constexpr std::uint64_t piece_bytes = 2 << 20;  // no cluster is larger
-constexpr std::uint64_t checkpoint_bytes = 64 << 20;
-constexpr std::chrono::seconds checkpoint_time{2};  // a sync has everything wait, so not more often than that
 constexpr std::size_t pieces_in_flight = 8;
 constexpr std::size_t compared_unit_bytes = 4096;
 
@@ -40,14 +38,14 @@ class Copier {
  private:
   Task<Result<void>> walk() {
     for (std::uint64_t at = 0; at < copy_.size_bytes;) {
-      if (copy_.cancel && copy_.cancel->load()) co_return fail(ErrorCode::cancelled, "interrupted");
+      if (copy_.options.cancel && copy_.options.cancel->load()) co_return fail(ErrorCode::cancelled, "interrupted");
       BYRE_CO_TRY(LayerRun run, co_await rule_.run_at(at, copy_.size_bytes - at));
       if (copy_.stores_zeros && run.action == LayerAction::zero) run.action = LayerAction::copy;
       const std::uint64_t length = piece_length(run, at);
       if (run.action != LayerAction::skip) co_await start(run.action, at, length);
       if (group_.failed()) co_return Result<void>{};
       at += length;
-      if (copy_.progress) copy_.progress(at, copy_.size_bytes);
+      if (copy_.options.progress) copy_.options.progress(at, copy_.size_bytes);
       BYRE_CO_CHECK(co_await pause_between(at));
     }
     co_return Result<void>{};
@@ -70,13 +68,14 @@ class Copier {
   }
 
   Task<Result<void>> pause_between(std::uint64_t at) {
-    if (copy_.bytes_per_second > 0) {
-      const double due =
-          static_cast<double>(written_bytes_ + checked_bytes_) * 1e6 / static_cast<double>(copy_.bytes_per_second);
+    if (copy_.options.bytes_per_second > 0) {
+      const double due = static_cast<double>(written_bytes_ + checked_bytes_) * 1e6 /
+                         static_cast<double>(copy_.options.bytes_per_second);
       const auto passed = std::chrono::duration<double, std::micro>(Clock::now() - began_).count();
       co_await pause_for(std::chrono::microseconds(static_cast<std::int64_t>(due - passed)));
     }
-    if (written_bytes_ < checkpoint_bytes || Clock::now() - checked_ < checkpoint_time) co_return Result<void>{};
+    if (written_bytes_ < copy_.options.checkpoint_bytes) co_return Result<void>{};
+    if (Clock::now() - checked_ < copy_.options.checkpoint_time) co_return Result<void>{};
     BYRE_CO_CHECK(co_await group_.join());
     BYRE_PROBE("ops: what a long copy has done becomes durable");
     checked_bytes_ += std::exchange(written_bytes_, 0);

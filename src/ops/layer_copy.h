@@ -2,12 +2,11 @@
 // it with several requests in flight, stopping now and then so that what is done can be made durable.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <functional>
 
 #include "byre/base/result.h"
 #include "byre/data/disk.h"
+#include "byre/ops/chain.h"
 #include "byre/task/task.h"
 
 namespace byre::ops {
@@ -29,8 +28,8 @@ class LayerRule {
   virtual ~LayerRule() = default;
   // The stretch from `offset_bytes` on, at most `max_length_bytes` (above 0).
   virtual Task<Result<LayerRun>> run_at(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) = 0;
-  // Everything below `done_bytes` has been done, and nothing is in flight: after 64 MiB
-  // and two seconds, again and again, and at the end.
+  // Everything below `done_bytes` has been done, and nothing is in flight: as often as ChainOptions has it, and at the
+  // end.
   virtual Task<Result<void>> checkpoint(std::uint64_t done_bytes) = 0;
 };
 
@@ -39,10 +38,8 @@ struct LayerCopy {
   Disk* target = nullptr;
   Disk* compared = nullptr;  // reads as zeros behind its end; null: zeros throughout
   std::uint64_t size_bytes = 0;
-  bool stores_zeros = false;           // as bytes: the target has no other way to hide what will lie below it
-  std::uint64_t bytes_per_second = 0;  // 0: as fast as it goes
-  std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;  // may be empty
-  const std::atomic<bool>* cancel = nullptr;  // ends the copy (cancelled) when it becomes true
+  bool stores_zeros = false;  // as bytes: the target has no other way to hide what will lie below it
+  ChainOptions options;
 };
 
 // Both disks must be at least that long, `compared` need not. Neither flushes nor closes: checkpoint() may.

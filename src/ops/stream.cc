@@ -85,9 +85,7 @@ ops::LayerCopy copy_into(Disk& top, ChainOptions options) {
   copy.source = &top;
   copy.target = &top;
   copy.size_bytes = top.size_bytes();
-  copy.bytes_per_second = options.bytes_per_second;
-  copy.progress = std::move(options.progress);
-  copy.cancel = options.cancel;
+  copy.options = std::move(options);
   return copy;
 }
 

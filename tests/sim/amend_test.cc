@@ -109,7 +109,10 @@ SeededOutcome run_program(std::uint64_t seed, std::size_t, const FaultPlan& faul
   return {program.failure(), program.crash_states(), {program.operations}};
 }
 
-TEST(Amend, EveryCrashPointLeavesTheDiskAsItReads) { run_until(10'000'000, 10'000, run_program); }
+TEST(Amend, EveryCrashPointLeavesTheDiskAsItReads) {
+  run_until(10'000'000, 10'000, run_program);
+  expect_passed({"data: the refcount width has changed", "data: zero entries are expanded"});
+}
 TEST(Amend, AFaultAtAnyOperationLeavesTheDiskAsItReads) { fail_every_operation(10'500'000, 6, true, run_program); }
 TEST(NightlyAmend, EveryCrashPointLeavesTheDiskAsItReads) { run_until(100'000'000, 200'000, run_program); }
 TEST(NightlyAmend, AFaultAtAnyOperationLeavesTheDiskAsItReads) {

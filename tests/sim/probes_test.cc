@@ -34,6 +34,8 @@ constexpr const char* rare_paths[] = {
     "data: links and data become durable in one sync",
     "data: the file is extended ahead of what is used",
     "data: a dirty image is repaired when it is opened",
+    "data: a read brings a cluster up",
+    "data: what a read would have brought up has been written meanwhile",
     "metadata: a cut with lazy refcounts takes them along",
 };
 

@@ -159,9 +159,14 @@ SeededOutcome run_with_vm_state(std::uint64_t seed, std::size_t, const FaultPlan
 
 TEST(Snapshots, TheVmStateGoesToTheSnapshotAndComesBack) { run_until(7'900'000, 300, run_with_vm_state); }
 TEST(Snapshots, TheVmStateSurvivesAFaultAtAnyOperation) { fail_every_operation(7'950'000, 2, true, run_with_vm_state); }
-TEST(Snapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(7'000'000, 50'000, run_program); }
+TEST(Snapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) {
+  run_until(7'000'000, 50'000, run_program);
+  expect_passed({"data: a snapshot is taken", "data: a snapshot is applied", "data: a snapshot is deleted"});
+}
 TEST(Snapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) {
   fail_every_operation(7'500'000, 8, true, run_program);
+  expect_passed(
+      {"data: an exclusive operation that failed is taken back", "data: counts that were changed are put back"});
 }
 TEST(NightlySnapshots, EveryCrashPointLeavesTheStateBeforeOrAfter) { run_until(70'000'000, 300'000, run_program); }
 TEST(NightlySnapshots, AFaultAtAnyOperationLeavesTheStateBeforeOrAfter) {

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "base/probe.h"
 #include "support/crash_count.h"
 
 namespace byre::test {
@@ -62,6 +63,11 @@ void fail_every_operation(std::uint64_t first, std::uint64_t programs, bool for_
     if (testing::Test::HasFailure()) return;
   }
   report_crash_states(examined);
+}
+
+void expect_passed(std::initializer_list<const char*> probes) {
+  if (forced_seed()) return;
+  for (const char* probe : probes) EXPECT_GT(Probe::passed(probe), 0u) << probe;
 }
 
 }  // namespace byre::test

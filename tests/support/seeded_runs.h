@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
@@ -26,5 +27,8 @@ void run_until(std::uint64_t first, std::uint64_t crash_states, const SeededRun&
 // Each of so many seeds first without a fault, then with one at each of its I/Os: EIO and ENOSPC in turn, and with
 // `for_ever` every third one for good.
 void fail_every_operation(std::uint64_t first, std::uint64_t programs, bool for_ever, const SeededRun& run);
+
+// What a suite proves nothing about unless its runs got there (base/probe.h). One seed alone is let off.
+void expect_passed(std::initializer_list<const char*> probes);
 
 }  // namespace byre::test

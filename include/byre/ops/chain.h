@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -19,6 +20,9 @@ struct ChainOptions {
   std::uint64_t bytes_per_second = 0;                                                 // 0: as fast as it goes
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;  // may be empty
   const std::atomic<bool>* cancel = nullptr;  // ends the operation (cancelled) when it becomes true
+  // What has been copied is made durable when so much was and so long has passed: everything waits for it.
+  std::uint64_t checkpoint_bytes = 64 << 20;
+  std::chrono::milliseconds checkpoint_time{2000};
 };
 
 // A chain opened for commit: `base`, a layer below `top`, is writable, and so is `top` if it is to be emptied.
