@@ -84,11 +84,26 @@ Task<Result<void>> Compaction::work() {
   const std::uint64_t end = map_.end();
   total_bytes_ = counts_.dropped_bytes + ((end - map_.balance(anywhere)) << geometry_.cluster_bits);
   for (bool more = true; more;) {
-    BYRE_CO_TRY(more, co_await move_down());
-    if (more) continue;
+    auto moved = co_await move_down();
+    if (!moved) BYRE_CO_CHECK(co_await prepare_smaller_parts(moved.error()));
+    if (!moved || *moved) continue;
     BYRE_CO_TRY(more, co_await drop_blocks());
   }
   co_return Result<void>{};
+}
+
+// Free clusters of the file need not have space where it is stored. A round that finds none is tried again in smaller
+// parts, each of which gives back what it takes.
+Task<Result<void>> Compaction::prepare_smaller_parts(Error error) {
+  if (error.code() != ErrorCode::no_space || !mover_.exact() || batch_clusters() == 1) {
+    co_return std::unexpected(std::move(error));
+  }
+  BYRE_PROBE("data: moves that found no space are tried in smaller parts");
+  batch_bytes_ /= 4;
+  room_.clear();
+  freed_.clear();
+  map_ = HostMap();
+  co_return co_await map_.load(storage_, geometry_, refcount_table_);
 }
 
 std::uint64_t Compaction::batch_clusters() const {
@@ -192,21 +207,13 @@ void Compaction::add_move(MoveBatch& batch, const Moves& moves, std::size_t inde
   }
 }
 
-// Free clusters of the file need not have space where it is stored. A batch that finds none is tried in smaller parts,
-// each of which gives back what it takes.
 Task<Result<void>> Compaction::move_clusters(const Moves& moves) {
   for (std::size_t next = 0; next < moves.places.size();) {
     const std::size_t end = std::min<std::size_t>(moves.places.size(), next + batch_clusters());
     MoveBatch batch(geometry_);
     for (std::size_t i = next; i < end; ++i) add_move(batch, moves, i);
-    auto moved = co_await perform(std::move(batch));
-    if (moved) {
-      next = end;
-      continue;
-    }
-    if (moved.error().code() != ErrorCode::no_space || !mover_.exact() || batch_clusters() == 1) co_return moved;
-    BYRE_PROBE("data: a batch of moves that found no space is tried in parts");
-    batch_bytes_ /= 4;
+    next = end;
+    BYRE_CO_CHECK(co_await perform(std::move(batch)));
   }
   co_return Result<void>{};
 }

@@ -67,6 +67,7 @@ class Compaction {
   // Moving.
   Task<Result<void>> work();
   Task<Result<bool>> move_down();
+  Task<Result<void>> prepare_smaller_parts(Error error);
   Task<Result<void>> move_range(Range range, std::uint64_t below);
   Task<Result<Found>> find(const CompactRoots& roots, Range range);
   void take_places(Moves& moves, std::uint64_t below);
