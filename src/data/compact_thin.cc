@@ -3,6 +3,7 @@
 // version can, so that no backing file shows there.
 
 #include <algorithm>
+#include <span>
 
 #include "base/probe.h"
 #include "data/batch_io.h"
@@ -22,6 +23,7 @@ struct Stored {
 }  // namespace
 
 Task<Result<void>> Compaction::thin() {
+  holds_data_.resize(options_.zeroes ? map_.end() : 0);
   BYRE_CO_TRY(const CompactRoots all, co_await roots());
   TableWalk walk(storage_, geometry_, all.l1);
   for (;;) {
@@ -46,10 +48,14 @@ Task<Result<void>> Compaction::thin_tables(const CompactRoots& all, TableWalk& w
     const auto leading = std::ranges::equal_range(all.tables, table.at.bytes, {}, &Pointer::target_bytes);
     for (const Pointer& pointer : leading) batch.point(pointer.place_bytes, 0);
     batch.drop(table.at.bytes, geometry_.cluster_size_bytes(), leading.size());
-    counts_.dropped_bytes += geometry_.cluster_size_bytes();
   }
   if (batch.empty()) co_return Result<void>{};
-  co_return co_await perform(std::move(batch));
+  const std::size_t before = freed_.size();
+  BYRE_CO_CHECK(co_await perform(std::move(batch)));
+  for (const ClusterRun& run : std::span(freed_).subspan(before)) {
+    counts_.dropped_bytes += run.count << geometry_.cluster_bits;
+  }
+  co_return Result<void>{};
 }
 
 bool Compaction::can_say_zero() const { return geometry_.version >= 3 || !options_.backed; }
@@ -61,36 +67,48 @@ void Compaction::drop_entry(const CompactRoots& all, TableWalk& walk, const Tabl
   batch.drop(load_be64(raw) & format::entry_offset_mask, geometry_.cluster_size_bytes(), all.owners[table.l1_index]);
   batch.point(table.at.bytes + index * geometry_.l2_entry_bytes(), word);
   store_be64(raw, word);
-  counts_.dropped_bytes += geometry_.cluster_size_bytes();
 }
 
-// In the order of the file, many at a time.
+// In the order of the file, each cluster once, whatever leads there; what is known to be data not again.
 Task<Result<void>> Compaction::drop_zeros(const CompactRoots& all, TableWalk& walk, MoveBatch& batch) {
   std::vector<Stored> stored;
   for (const TableWalk::Table& table : walk.tables()) {
     for (std::uint64_t i = 0; i < geometry_.l2_entries(); ++i) {
       BYRE_CO_TRY(const TableWalk::Reference reference, walk.reference(table, i));
-      if (reference.own) stored.push_back({reference.clusters.first, &table, i});
+      const std::uint64_t cluster = reference.clusters.first;
+      if (reference.own && !holds_data_[cluster]) stored.push_back({cluster, &table, i});
     }
   }
   std::ranges::sort(stored, {}, &Stored::cluster);
+  std::vector<std::uint64_t> clusters;
+  for (const Stored& entry : stored) {
+    if (clusters.empty() || clusters.back() != entry.cluster) clusters.push_back(entry.cluster);
+  }
+  BYRE_CO_CHECK(co_await look_for_data(clusters));
+  for (const Stored& entry : stored) {
+    if (holds_data_[entry.cluster]) continue;
+    BYRE_PROBE("data: a cluster of zeros is dropped");
+    drop_entry(all, walk, *entry.table, entry.index, batch);
+  }
+  co_return Result<void>{};
+}
+
+// Many at a time.
+Task<Result<void>> Compaction::look_for_data(std::span<const std::uint64_t> clusters) {
   const std::uint64_t cluster_bytes = geometry_.cluster_size_bytes();
   const std::size_t most = std::max<std::uint64_t>(1, read_at_once_bytes / cluster_bytes);
-  Buffer buffer(std::min(most, stored.size()) * cluster_bytes);
-  for (std::size_t begin = 0; begin < stored.size(); begin += most) {
+  Buffer buffer(std::min(most, clusters.size()) * cluster_bytes);
+  for (; !clusters.empty(); clusters = clusters.subspan(std::min(most, clusters.size()))) {
     BYRE_CO_CHECK(check_cancelled());
-    const std::size_t end = std::min(stored.size(), begin + most);
+    const auto some = clusters.first(std::min(most, clusters.size()));
     std::vector<BatchPart> parts;
-    for (std::size_t i = begin; i < end; ++i) {
-      const Bytes bytes = buffer.bytes().subspan((i - begin) * cluster_bytes, cluster_bytes);
-      parts.push_back({stored[i].cluster << geometry_.cluster_bits, bytes});
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      parts.push_back({some[i] << geometry_.cluster_bits, buffer.bytes().subspan(i * cluster_bytes, cluster_bytes)});
     }
     BYRE_CO_CHECK(co_await read_batch(storage_, parts));
-    for (std::size_t i = begin; i < end; ++i) {
-      if (!is_all_zero(parts[i - begin].bytes)) continue;
-      BYRE_PROBE("data: a cluster of zeros is dropped");
-      drop_entry(all, walk, *stored[i].table, stored[i].index, batch);
-    }
+    for (std::size_t i = 0; i < some.size(); ++i) holds_data_[some[i]] = !is_all_zero(parts[i].bytes);
+    read_bytes_ += some.size() * cluster_bytes;
+    show_progress();
   }
   co_return Result<void>{};
 }

@@ -79,10 +79,11 @@ Task<Result<void>> Compaction::run() {
 }
 
 Task<Result<void>> Compaction::work() {
+  total_bytes_ = 2 * (map_.used() << geometry_.cluster_bits);  // at most all of it is read and then moved
   BYRE_CO_CHECK(co_await thin());
   give_back_freed();
-  const std::uint64_t end = map_.end();
-  total_bytes_ = counts_.dropped_bytes + ((end - map_.balance(anywhere)) << geometry_.cluster_bits);
+  const std::uint64_t moving = map_.end() - map_.balance(anywhere);
+  total_bytes_ = read_bytes_ + counts_.dropped_bytes + (moving << geometry_.cluster_bits);
   for (bool more = true; more;) {
     auto moved = co_await move_down();
     if (!moved) BYRE_CO_CHECK(co_await prepare_smaller_parts(moved.error()));
@@ -106,6 +107,11 @@ Task<Result<void>> Compaction::prepare_smaller_parts(Error error) {
   co_return co_await map_.load(storage_, geometry_, refcount_table_);
 }
 
+void Compaction::show_progress() const {
+  const std::uint64_t done = read_bytes_ + counts_.moved_bytes + counts_.dropped_bytes;
+  if (options_.progress) options_.progress(std::min(done, total_bytes_), std::max(done, total_bytes_));
+}
+
 std::uint64_t Compaction::batch_clusters() const {
   return std::max<std::uint64_t>(1, batch_bytes_ >> geometry_.cluster_bits);
 }
@@ -127,8 +133,7 @@ Task<Result<void>> Compaction::perform(MoveBatch batch, std::function<void()> re
   BYRE_CO_TRY(const std::vector<ClusterRun> freed, co_await mover_.run(std::move(batch), std::move(relinked)));
   freed_.insert(freed_.end(), freed.begin(), freed.end());
   counts_.moved_bytes += bytes;
-  const std::uint64_t done = counts_.moved_bytes + counts_.dropped_bytes;
-  if (options_.progress) options_.progress(std::min(done, total_bytes_), std::max(done, total_bytes_));
+  show_progress();
   co_return Result<void>{};
 }
 

@@ -6,7 +6,9 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "byre/base/result.h"
@@ -59,6 +61,7 @@ class Compaction {
   Task<Result<void>> thin();
   Task<Result<void>> thin_tables(const CompactRoots& all, TableWalk& walk);
   Task<Result<void>> drop_zeros(const CompactRoots& all, TableWalk& walk, MoveBatch& batch);
+  Task<Result<void>> look_for_data(std::span<const std::uint64_t> clusters);
   void drop_entry(const CompactRoots& all, TableWalk& walk, const TableWalk::Table& table, std::uint64_t index,
                   MoveBatch& batch);
   bool can_say_zero() const;
@@ -86,6 +89,7 @@ class Compaction {
   Task<Result<CompactRoots>> roots();
   Result<void> check_cancelled() const;
   std::uint64_t batch_clusters() const;
+  void show_progress() const;
 
   Storage& storage_;
   const format::Geometry geometry_;
@@ -98,6 +102,8 @@ class Compaction {
   std::map<std::uint64_t, ClusterRun> room_;  // taken for tables, by the first cluster that they have now
   std::vector<ClusterRun> freed_;             // and for others only once all that moves has its place
   CompactionCounts counts_;
+  std::vector<bool> holds_data_;  // by cluster, where zeros are looked for: it has been read
+  std::uint64_t read_bytes_ = 0;
   std::uint64_t total_bytes_ = 0;
 };
 

@@ -1,6 +1,7 @@
 // Which host clusters of an image are used, in memory, for an operation that moves them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -22,6 +23,7 @@ class HostMap {
 
   // Behind the last cluster that is used.
   std::uint64_t end() const { return end_; }
+  std::uint64_t used() const { return static_cast<std::uint64_t>(std::ranges::count(used_, true)); }
   bool is_used(std::uint64_t cluster) const { return cluster < used_.size() && used_[cluster]; }
 
   // The lowest `count` free clusters in a row that end at or before `below`: they are used from now on. None: nothing

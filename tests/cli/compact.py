@@ -97,18 +97,27 @@ def check_size(image, what):
     expect(0 <= spare <= allowed, f"{what}: {clusters} clusters, {spare} of them not used")
 
 
+def check_dropped(dropped, old, new, what):
+    """Clusters are counted once, however many snapshots have them. Refcount blocks that go are not counted."""
+    gone = (len(old.used) - len(new.used)) << new.bits
+    expect(dropped <= gone, f"{what}: {dropped} dropped, {gone} gone")
+    if not old.payloads:
+        expect(gone - dropped <= 8 << new.bits, f"{what}: {dropped} dropped, {gone} gone")
+
+
 def one_image(seed):
     draw = random.Random(seed)
     cluster = draw.choice([512, 4096, 65536])
     size = cluster * draw.randint(100, 600 if cluster == 65536 else 3000)
     make_image(draw, "a.qcow2", size, cluster, draw.randint(0, 6), 20)
-    before, old_size = contents("a.qcow2"), os.path.getsize("a.qcow2")
+    before, old_size, old = contents("a.qcow2"), os.path.getsize("a.qcow2"), Image("a.qcow2")
     words = ["--zeroes"] if draw.random() < 0.5 else []
     report = json.loads(run(BYRE, "compact", "--output=json", *words, "a.qcow2"))
     expect(report["file-size"] == os.path.getsize("a.qcow2") <= old_size, f"seed {seed}: {report}")
     expect(contents("a.qcow2") == before, f"seed {seed}: it reads differently")
     check_clean("a.qcow2")
     check_size("a.qcow2", f"seed {seed}")
+    check_dropped(report["dropped"], old, Image("a.qcow2"), f"seed {seed}")
     again = json.loads(run(BYRE, "compact", "--output=json", *words, "a.qcow2"))
     expect(again["file-size"] <= report["file-size"], f"seed {seed}: longer the second time")
     requests("a.qcow2", random_requests(draw, size, cluster, 10))  # it is an image like any other
