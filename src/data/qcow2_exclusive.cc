@@ -184,7 +184,7 @@ Task<Result<void>> Qcow2Disk::take_back_steps(Undo& undo) {
   BYRE_CO_CHECK(co_await settle());
   if (undo.regions.empty()) co_return Result<void>{};
   const auto end = co_await decide([this] { return metadata_->trim_end(); });
-  if (end) co_await cut_file(std::max(end->bytes, undo.file_size_bytes));
+  co_await cut_file(end ? std::max(end->bytes, undo.file_size_bytes) : storage_->size_bytes());
   co_return Result<void>{};
 }
 

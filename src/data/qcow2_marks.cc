@@ -123,7 +123,7 @@ Task<void> Qcow2Disk::extend_ahead(HostOffset links_end) {
 Task<void> Qcow2Disk::trim_ahead() {
   if (extended_end_bytes_ == 0 || metadata_->dirty() || metadata_->releases_pending()) co_return;
   const auto end = co_await decide([this] { return metadata_->trim_end(); });
-  if (end) co_await cut_file(std::max(end->bytes, opened_size_bytes_));
+  co_await cut_file(end ? std::max(end->bytes, opened_size_bytes_) : storage_->size_bytes());
 }
 
 }  // namespace byre

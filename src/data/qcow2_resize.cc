@@ -111,19 +111,23 @@ Task<Result<void>> Qcow2Disk::shrink(std::uint64_t size_bytes) {
 // ends in front of it.
 Task<Result<void>> Qcow2Disk::cut_behind_end() {
   BYRE_CO_CHECK(co_await settle());
-  BYRE_CO_TRY(const HostOffset end, co_await decide([this] { return metadata_->trim_end_and_blocks(); }));
-  if (metadata_->dirty()) BYRE_CO_CHECK(co_await settle());
-  co_await cut_file(end.bytes);
-  co_return Result<void>{};
+  const auto end = co_await decide([this] { return metadata_->trim_end_and_blocks(); });
+  Result<void> done;
+  if (!end) done = std::unexpected(end.error());
+  if (done && metadata_->dirty()) done = co_await settle();
+  co_await cut_file(done ? end->bytes : storage_->size_bytes());
+  co_return done;
 }
 
-// Best effort: a device keeps its length, and the image is right without it. Nothing behind `end_bytes` is in use.
+// Best effort: a device keeps its length, and the image is right without it. Nothing behind `end_bytes` is in use. What
+// the file still holds does not read as zeros, whatever the allocator took for its end.
 Task<void> Qcow2Disk::cut_file(std::uint64_t end_bytes) {
   extended_end_bytes_ = std::min(extended_end_bytes_, end_bytes);
   durable_end_bytes_ = std::min(durable_end_bytes_, end_bytes);
-  if (end_bytes >= storage_->size_bytes()) co_return;
-  const auto cut = co_await storage_->resize(end_bytes);
-  if (!cut) metadata_->note_file_end(storage_->size_bytes());
+  if (end_bytes < storage_->size_bytes()) {
+    [[maybe_unused]] const auto cut = co_await storage_->resize(end_bytes);
+  }
+  metadata_->note_file_end(storage_->size_bytes());
 }
 
 // What the L1 table holds behind the end of the disk, VM state included.

@@ -14,6 +14,7 @@ Task<Result<std::unique_ptr<Disk>>> open_image(std::unique_ptr<Storage> storage,
   options.cache_size_bytes = test.cache_bytes;
   options.lazy_refcounts = test.lazy_refcounts;
   options.copy_on_read = test.copy_on_read && writable;
+  options.discard = test.discard;
   std::unique_ptr<Disk> backing;
   if (!test.image.backing_name.empty()) {
     OpenOptions raw;

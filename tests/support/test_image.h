@@ -18,6 +18,7 @@ struct TestImage {
   std::uint64_t cache_bytes = 0;
   std::optional<bool> lazy_refcounts;  // the choice of the one who opens it
   bool copy_on_read = false;           // the same, where it is opened for writing
+  bool discard = true;                 // the same
 
   bool lazy() const { return lazy_refcounts.value_or(image.lazy_refcounts); }
 };
