@@ -102,6 +102,7 @@ Task<Result<void>> Compaction::look_for_data(std::span<const std::uint64_t> clus
     BYRE_CO_CHECK(check_cancelled());
     const auto some = clusters.first(std::min(most, clusters.size()));
     std::vector<BatchPart> parts;
+    parts.reserve(some.size());
     for (std::size_t i = 0; i < some.size(); ++i) {
       parts.push_back({some[i] << geometry_.cluster_bits, buffer.bytes().subspan(i * cluster_bytes, cluster_bytes)});
     }
