@@ -68,29 +68,34 @@ def _processor_seconds(session):
 
 
 def _wait(child, limit_seconds):
-    """Its status; None where it used more processor time, or none for a while: a loaded machine is no hang."""
-    used, since = 0.0, time.monotonic()
+    """(its status or None, processor seconds). None: it used more than that, or none for a while; that the machine is
+    busy with other things is no hang."""
+    used, since, pause = 0.0, time.monotonic(), 0.001
     while True:
-        try:
-            return child.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            now = _processor_seconds(child.pid)
+        pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+        if pid:
+            child.returncode = os.waitstatus_to_exitcode(status)
+            return child.returncode, usage.ru_utime + usage.ru_stime
+        time.sleep(pause)
+        pause = min(2 * pause, 0.3)
+        if pause < 0.3:
+            continue
+        now = _processor_seconds(child.pid)
         if now > used:
             used, since = now, time.monotonic()
         if used > limit_seconds or time.monotonic() - since > STANDSTILL_SECONDS:
-            return None
+            return None, used
 
 
 def run(killer, environment, limit_seconds):
-    """(what ended it: None, "fails" or "hangs", seconds). The limit is one of processor time."""
+    """(what ended it: None, "fails" or "hangs", seconds). Both are processor time."""
     scratch = tempfile.mkdtemp(prefix="byre-mutant-")
-    begin = time.monotonic()
     variables = {**os.environ, **killer.environment, **environment, "TMPDIR": scratch, "TEST_DIR": scratch}
     child = subprocess.Popen(killer.command, cwd=scratch, env=variables, stdin=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                              preexec_fn=_limits)
     try:
-        status = _wait(child, limit_seconds)
+        status, seconds = _wait(child, limit_seconds)
     finally:
         try:
             os.killpg(child.pid, signal.SIGKILL)
@@ -98,8 +103,7 @@ def run(killer, environment, limit_seconds):
             pass
         child.wait()
         shutil.rmtree(scratch, ignore_errors=True)
-    outcome = {None: "hangs", 0: None}.get(status, "fails")
-    return outcome, time.monotonic() - begin
+    return {None: "hangs", 0: None}.get(status, "fails"), seconds
 
 
 def measure(killer, log):
