@@ -115,6 +115,36 @@ TEST_F(PlacementTest, AShrinkTakesTheRefcountBlocksThatCountNothingAlong) {
   resize_and_verify(*disk, 1000 * cluster);
 }
 
+// A crash left a count behind the end of the file: the block that has it stays, though it is the last cluster.
+TEST_F(PlacementTest, AShrinkKeepsARefcountBlockThatCountsSomethingBehindTheEnd) {
+  std::vector<std::byte> image = image_of(200);
+  const std::uint64_t table = load_be64(image.data() + format::header_field::refcount_table);
+  const std::uint64_t block = load_be64(image.data() + table + 3 * 8);
+  ASSERT_EQ(block, 3 * counts_per_block * cluster);
+  store_be64(image.data() + block + 60 * 8, 1);
+  auto disk = open(image);
+  ASSERT_TRUE(disk);
+  ASSERT_TRUE(loop_->run(disk->resize(10 * cluster, Preallocation::off)));
+  ASSERT_TRUE(loop_->run(disk->close()));
+  EXPECT_EQ(storage_->size_bytes(), block + cluster);
+  const auto verdict = test::verify(storage_->content());
+  EXPECT_TRUE(verdict.errors.empty()) << verdict.text();
+  EXPECT_EQ(verdict.leaks, 1u) << verdict.text();
+}
+
+// Clusters of 8 KiB: the counts of a block are in two pages of the cache, its own in the first.
+TEST_F(PlacementTest, ABlockOfSeveralPagesCountsNothingIfNoneOfThemDoes) {
+  test::FreshImageOptions options;
+  options.geometry = {3, 13, 6};
+  options.size_bytes = 1 << 20;
+  auto disk = open(test::fresh_image(options));
+  ASSERT_TRUE(disk);
+  ASSERT_TRUE(loop_->run(disk->resize(64 << 20, Preallocation::metadata)));
+  EXPECT_GT(storage_->size_bytes(), 60u << 20);
+  resize_and_verify(*disk, 1 << 20);
+  EXPECT_LT(storage_->size_bytes(), 2u << 20);
+}
+
 // 64 entries fill one cluster: the one behind it belongs to others.
 TEST_F(PlacementTest, AnL1TableThatMovesFreesItsOwnClustersOnly) {
   auto disk = open_fresh(4, 2 << 20);
