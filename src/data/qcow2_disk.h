@@ -150,6 +150,7 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> zero_added(std::uint64_t old_size);
   Task<Result<void>> preallocate(std::uint64_t old_size, Preallocation preallocation);
   Task<Result<void>> shrink(std::uint64_t size_bytes);
+  Task<void> take_back_growth(std::uint64_t wanted_bytes);
   Task<Result<void>> cut_behind_end();
   Task<void> cut_file(std::uint64_t end_bytes);
   Task<Result<void>> give_up_behind_end();

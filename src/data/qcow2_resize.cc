@@ -59,9 +59,24 @@ Task<Result<void>> Qcow2Disk::grow(std::uint64_t size_bytes, Preallocation preal
   Result<void> done = co_await zero_added(old_size);
   if (done && preallocation != Preallocation::off) done = co_await preallocate(old_size, preallocation);
   if (done) done = co_await settle();
+  const bool complete = done.has_value();
   if (done) done = co_await store_size(size_bytes);
   if (!done) size_bytes_ = old_size;
+  if (!complete) co_await take_back_growth(size_bytes);  // else the file may have the new size
   co_return done;
+}
+
+// Best effort: what stays is allocated behind the end of the disk, or a leak. The space that was taken for nothing goes
+// first, for the rest may need some.
+Task<void> Qcow2Disk::take_back_growth(std::uint64_t wanted_bytes) {
+  if (stopped_) co_return;
+  const auto end = co_await decide([this] { return metadata_->trim_end(); });
+  co_await cut_file(end ? end->bytes : storage_->size_bytes());
+  const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
+  const auto given =
+      co_await forget_clusters(round_up(size_bytes_, cluster_size), round_up(wanted_bytes, cluster_size));
+  if (given) [[maybe_unused]]
+    const auto cut = co_await cut_behind_end();
 }
 
 Task<Result<void>> Qcow2Disk::zero_added(std::uint64_t old_size) {
