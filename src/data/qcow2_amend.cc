@@ -39,6 +39,15 @@ void make_version_2(format::Header& header) {
   header.bitmaps.reset();
 }
 
+void remove_seen(std::vector<std::uint64_t>& l1, std::unordered_set<std::uint64_t>& seen) {
+  for (std::uint64_t& entry : l1) {
+    if (entry != 0 && !seen.insert(entry & format::entry_offset_mask).second) entry = 0;
+  }
+}
+
+// Only old writers leave out what version 3 wants.
+bool is_short(const format::Snapshot& snapshot) { return snapshot.extra_data_bytes < 16; }
+
 }  // namespace
 
 Task<Result<void>> Qcow2Disk::set_refcount_order(unsigned order) {
@@ -87,24 +96,48 @@ Task<Result<void>> Qcow2Disk::replace_refcounts(unsigned order, bool& published)
   co_return Result<void>{};
 }
 
-Task<Result<void>> Qcow2Disk::upgrade() {
+// Without old snapshot entries it is one sector and no count, so counts are not held against all references first; only
+// what would mean something else afterwards is looked for.
+Task<Result<void>> Qcow2Disk::upgrade(bool counts_follow) {
   if (geometry_.version >= 3) co_return Result<void>{};
-  BYRE_CO_CHECK(co_await check_sound());
-  Task<Result<void>> work = do_upgrade();
+  BYRE_CO_CHECK(check_changeable());
+  BYRE_CO_TRY(const std::vector<format::Snapshot> found, co_await snapshots());
+  const bool rewrites = std::ranges::any_of(found, is_short);
+  if (rewrites || counts_follow) BYRE_CO_CHECK(co_await check_sound());
+  BYRE_CO_CHECK(co_await settle());
+  BYRE_CO_CHECK(
+      co_await each_tree(found, [this](const std::vector<std::uint64_t>& l1) { return check_no_zero_flags(l1); }));
+  Task<Result<void>> work = do_upgrade(rewrites);
   co_return co_await exclusively(std::move(work));
 }
 
-Task<Result<void>> Qcow2Disk::do_upgrade() {
-  BYRE_CO_CHECK(co_await rewrite_snapshot_table());
-  BYRE_CO_CHECK(co_await reload());
+// An entry with the flag is damage in version 2, and would be a zero cluster in version 3 (H-30).
+Task<Result<void>> Qcow2Disk::check_no_zero_flags(const std::vector<std::uint64_t>& l1) {
+  TableWalk walk(*storage_, geometry_, l1);
+  for (;;) {
+    BYRE_CO_CHECK(co_await walk.next());
+    if (walk.tables().empty()) co_return Result<void>{};
+    for (const TableWalk::Table& table : walk.tables()) {
+      if (!format::any_zero_flag(table.bytes)) continue;
+      co_return fail(ErrorCode::corrupt,
+                     "the L2 table at {:#x} has entries with a flag that version 2 does not know: "
+                     "run `byre check` first",
+                     table.at.bytes);
+    }
+  }
+}
+
+Task<Result<void>> Qcow2Disk::do_upgrade(bool rewrites_snapshot_table) {
+  if (rewrites_snapshot_table) {
+    BYRE_CO_CHECK(co_await rewrite_snapshot_table());
+    BYRE_CO_CHECK(co_await reload());
+  }
   co_return co_await change_header(make_version_3);
 }
 
-// Entries are written with all extra data that is known; only those of old writers have less.
+// Entries are written with all extra data that is known.
 Task<Result<void>> Qcow2Disk::rewrite_snapshot_table() {
   BYRE_CO_TRY(SnapshotTables tables, co_await snapshot_tables());
-  const auto is_short = [](const format::Snapshot& snapshot) { return snapshot.extra_data_bytes < 16; };
-  if (std::ranges::none_of(tables.before, is_short)) co_return Result<void>{};
   BYRE_CO_CHECK(co_await replace_snapshot_table(tables));
   TreeCounts old(*storage_, geometry_, tree({}, tables.old_clusters(geometry_, header_)));
   [[maybe_unused]] const auto lowered = co_await lower_counts(old);
@@ -157,29 +190,34 @@ Task<Result<void>> Qcow2Disk::do_downgrade() {
 
 // Tables that several L1 tables share have no zeros left when they are met again: each is looked at once.
 Task<Result<void>> Qcow2Disk::expand_zeroes(const std::vector<format::Snapshot>& snapshots) {
-  std::unordered_set<std::uint64_t> seen;
-  std::vector<std::uint64_t> l1 = metadata_->l1();
-  BYRE_CO_TRY(bool changed, co_await expand_zeroes_below(l1, seen));
-  for (const format::Snapshot& snapshot : snapshots) {
-    BYRE_CO_CHECK(check_usable(snapshot, header_, storage_->size_bytes()));
-    BYRE_CO_TRY(l1, co_await read_table(*storage_, snapshot.l1_table, snapshot.l1_entries));
-    BYRE_CO_TRY(const bool any, co_await expand_zeroes_below(l1, seen));
-    changed = changed || any;
-  }
+  bool changed = false;
+  BYRE_CO_CHECK(co_await each_tree(
+      snapshots, [this, &changed](const std::vector<std::uint64_t>& l1) { return expand_zeroes_below(l1, changed); }));
   if (changed) BYRE_CO_CHECK(co_await mark_copied());
   co_return Result<void>{};
 }
 
-// `l1` loses the entries of tables that were seen before.
-Task<Result<bool>> Qcow2Disk::expand_zeroes_below(std::vector<std::uint64_t>& l1,
-                                                  std::unordered_set<std::uint64_t>& seen) {
-  for (std::uint64_t& entry : l1) {
-    if (entry != 0 && !seen.insert(entry & format::entry_offset_mask).second) entry = 0;
+// The L1 tables of the active disk and of each snapshot, one after the other, without the entries of L2 tables that an
+// earlier one has.
+Task<Result<void>> Qcow2Disk::each_tree(const std::vector<format::Snapshot>& snapshots, TreeVisit visit) {
+  std::unordered_set<std::uint64_t> seen;
+  std::vector<std::uint64_t> l1 = metadata_->l1();
+  remove_seen(l1, seen);
+  BYRE_CO_CHECK(co_await visit(l1));
+  for (const format::Snapshot& snapshot : snapshots) {
+    BYRE_CO_CHECK(check_usable(snapshot, header_, storage_->size_bytes()));
+    BYRE_CO_TRY(l1, co_await read_table(*storage_, snapshot.l1_table, snapshot.l1_entries));
+    remove_seen(l1, seen);
+    BYRE_CO_CHECK(co_await visit(l1));
   }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Disk::expand_zeroes_below(const std::vector<std::uint64_t>& l1, bool& changed) {
   TableWalk walk(*storage_, geometry_, l1);
-  for (bool changed = false;;) {
+  for (;;) {
     BYRE_CO_CHECK(co_await walk.next());
-    if (walk.tables().empty()) co_return changed;
+    if (walk.tables().empty()) co_return Result<void>{};
     BYRE_CO_TRY(const bool any, co_await expand_zeroes_of_batch(walk));
     changed = changed || any;
   }

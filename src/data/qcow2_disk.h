@@ -82,7 +82,8 @@ class Qcow2Disk final : public Disk {
 
   // Options in place (qcow2_amend.cc). No request may be under way.
   Task<Result<void>> set_refcount_order(unsigned order);
-  Task<Result<void>> upgrade();    // to version 3
+  // To version 3. With `counts_follow` counts are changed next, which is refused for wrong ones: then this is too.
+  Task<Result<void>> upgrade(bool counts_follow);
   Task<Result<void>> downgrade();  // to version 2
   // Makes the file smaller (qcow2_compact.cc). No request may be under way.
   Task<Result<CompactionCounts>> compact(CompactionOptions options);
@@ -193,12 +194,15 @@ class Qcow2Disk final : public Disk {
   // Amending (qcow2_amend.cc).
   Task<Result<void>> do_set_refcount_order(unsigned order);
   Task<Result<void>> replace_refcounts(unsigned order, bool& published);
-  Task<Result<void>> do_upgrade();
+  Task<Result<void>> check_no_zero_flags(const std::vector<std::uint64_t>& l1);
+  using TreeVisit = std::function<Task<Result<void>>(const std::vector<std::uint64_t>& l1)>;
+  Task<Result<void>> each_tree(const std::vector<format::Snapshot>& snapshots, TreeVisit visit);
+  Task<Result<void>> do_upgrade(bool rewrites_snapshot_table);
   Task<Result<void>> do_downgrade();
   Task<Result<void>> rewrite_snapshot_table();
   Result<void> check_downgrade(const std::vector<format::Snapshot>& snapshots, std::uint64_t size_bytes) const;
   Task<Result<void>> expand_zeroes(const std::vector<format::Snapshot>& snapshots);
-  Task<Result<bool>> expand_zeroes_below(std::vector<std::uint64_t>& l1, std::unordered_set<std::uint64_t>& seen);
+  Task<Result<void>> expand_zeroes_below(const std::vector<std::uint64_t>& l1, bool& changed);
   Task<Result<bool>> expand_zeroes_of_batch(TableWalk& walk);
   Task<Result<void>> place_zero_clusters(ZeroExpansion& expansion, Undo& undo);
 

@@ -142,6 +142,15 @@ std::expected<L2Entry, EntryFault> detail::decode_special_l2_entry(const Geometr
   return entry;
 }
 
+bool any_zero_flag(std::span<const std::byte> table) {
+  std::uint64_t found = 0;
+  for (std::size_t at = 0; at + 8 <= table.size(); at += 8) {
+    const std::uint64_t word = load_be64(table.data() + at);
+    found |= word & ~(word >> 62);  // bit 62: compressed
+  }
+  return (found & entry_zero_flag) != 0;
+}
+
 void encode_l2_entry(const Geometry& geometry, const L2Entry& entry, std::byte* raw) {
   std::uint64_t word = 0;
   if (entry.kind == ClusterKind::compressed) {

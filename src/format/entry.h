@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <span>
 #include <string_view>
 
 #include "base/endian.h"
@@ -143,6 +144,9 @@ inline std::expected<L2Entry, EntryFault> decode_l2_entry(const Geometry& geomet
   }
   return detail::decode_special_l2_entry(geometry, raw);
 }
+// Whether an entry that is not compressed has the zero flag, in a table of entries of 8 bytes (section 7.2). Looks at
+// nothing else, and at many entries at once.
+bool any_zero_flag(std::span<const std::byte> table);
 // Asserts what decoding would refuse: the engine never builds such an entry.
 void encode_l2_entry(const Geometry& geometry, const L2Entry& entry, std::byte* raw);
 // The same as a number, without extended L2 entries.

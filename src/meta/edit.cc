@@ -117,20 +117,15 @@ Outcome<Reservation> Metadata::reserve(GuestOffset first, std::uint64_t clusters
 
 // Pins the L2 page that holds the entry of `at`, and checks the entries in it that will be replaced.
 Outcome<std::uint64_t> Metadata::pin_entries(Reservation& reservation, GuestOffset at, std::uint64_t clusters) {
-  BYRE_TRY(const EntrySlot slot, mapping_.slot(at, clusters, host_end()));
-  const std::uint64_t count = std::min(clusters, entries_to_page_end(slot));
-  for (std::uint64_t i = 0; i < count; ++i) {
+  BYRE_TRY(const EntryRun in_page, mapping_.entries(at, clusters, host_end()));
+  for (std::uint64_t i = 0; i < in_page.count; ++i) {
+    if (in_page.is_empty(i)) continue;
     const GuestOffset guest = guest_after(at, i);
-    BYRE_TRY(const L2Entry entry, mapping_.decode({slot.page, slot.raw + i * geometry_.l2_entry_bytes()}, guest));
+    BYRE_TRY(const L2Entry entry, mapping_.decode(in_page[i], guest));
     BYRE_CHECK(check_replaceable(entry, guest));
   }
-  reservation.pins_.emplace_back(*slot.page);
-  return count;
-}
-
-std::uint64_t Metadata::entries_to_page_end(const EntrySlot& slot) const {
-  const auto in_page = static_cast<std::uint64_t>(slot.raw - slot.page->bytes.get());
-  return (cache_.page_size_bytes() - in_page) / geometry_.l2_entry_bytes();
+  reservation.pins_.emplace_back(*in_page.first.page);
+  return in_page.count;
 }
 
 // An entry that names metadata must not be unlinked: it would lower the count of what it does not own (H-23). Nor one
@@ -163,19 +158,13 @@ Outcome<void> Metadata::check_replaceable(const L2Entry& entry, GuestOffset at) 
 
 // One run at `at`: clusters that keep their host cluster (zero, allocated, not shared), or newly reserved ones.
 Outcome<std::uint64_t> Metadata::place_run(Reservation& reservation, GuestOffset at, std::uint64_t clusters) {
-  BYRE_TRY(const std::optional<HostOffset> kept, reusable(at));
-  if (kept) {
+  BYRE_TRY(const Reusable next, next_reusable(at, clusters));
+  if (next.clusters_before == 0) {
     BYRE_PROBE("edit: a zero cluster's host cluster is used again");
-    reservation.runs_.push_back({at, {*kept, 1, false}, true});
+    reservation.runs_.push_back({at, {next.host, 1, false}, true});
     return 1;
   }
-  std::uint64_t wanted = 1;
-  while (wanted < clusters) {
-    BYRE_TRY(const auto next_kept, reusable(guest_after(at, wanted)));
-    if (next_kept) break;
-    ++wanted;
-  }
-  BYRE_TRY(const HostRun run, allocator_.reserve(wanted));
+  BYRE_TRY(const HostRun run, allocator_.reserve(next.clusters_before));
   reservation.runs_.push_back({at, run, false});
   // The destructor must be able to lower the count without waiting.
   const auto page = refcounts_.page_of(cluster_of(run.at), host_end());
@@ -184,33 +173,48 @@ Outcome<std::uint64_t> Metadata::place_run(Reservation& reservation, GuestOffset
   return run.clusters;
 }
 
-Outcome<std::optional<HostOffset>> Metadata::reusable(GuestOffset at) {
-  BYRE_TRY(const EntrySlot slot, mapping_.slot(at, 1, host_end()));
-  BYRE_TRY(const L2Entry entry, mapping_.decode(slot, at));
-  if (entry.kind != ClusterKind::zero_allocated || !entry.copied) return std::nullopt;
-  BYRE_CHECK(check_sole_owner(cluster_of(entry.host), at));
-  return entry.host;
+// The first of the clusters from `at` on that keeps its host cluster; none of them if `clusters` are before it.
+Outcome<Metadata::Reusable> Metadata::next_reusable(GuestOffset at, std::uint64_t clusters) {
+  for (std::uint64_t done = 0; done < clusters;) {
+    BYRE_TRY(const EntryRun in_page, mapping_.entries(guest_after(at, done), clusters - done, host_end()));
+    for (std::uint64_t i = 0; i < in_page.count; ++i, ++done) {
+      if (in_page.is_empty(i)) continue;
+      const GuestOffset guest = guest_after(at, done);
+      BYRE_TRY(const L2Entry entry, mapping_.decode(in_page[i], guest));
+      if (entry.kind != ClusterKind::zero_allocated || !entry.copied) continue;
+      BYRE_CHECK(check_sole_owner(cluster_of(entry.host), guest));
+      return Reusable{done, entry.host};
+    }
+  }
+  return Reusable{clusters, {}};
 }
 
 void Metadata::commit(Reservation& reservation) {
   const std::uint64_t stamp = leases_.stamp_unlink();
   if (reservation.extent_.length_bytes > 0) {
     // Only onto entries without a host cluster: nothing to unlink.
-    mapping_.store(pinned_slot(reservation.compressed_guest_), L2Entry::from_compressed(reservation.extent_));
+    const EntryRun entry = pinned_entries(reservation.compressed_guest_, 1);
+    mapping_.store(entry.first, L2Entry::from_compressed(reservation.extent_));
     links_made_.data_first = true;
     return;
   }
   for (const PlacedRun& run : reservation.runs_) {
     if (!run.reused) allocator_.commit(run.host);
-    for (std::uint64_t i = 0; i < run.host.clusters; ++i) {
-      const GuestOffset guest = guest_after(run.guest, i);
-      const EntrySlot slot = pinned_slot(guest);
-      const auto old = mapping_.decode(slot, guest);
-      mapping_.store(slot, L2Entry::normal(run.host.at + (i << geometry_.cluster_bits), true));
-      note_link(run, i, old);
-      if (old && !run.reused) unlink(*old, stamp, false);
-    }
+    for (std::uint64_t done = 0; done < run.host.clusters;) done += link(run, done, stamp);
   }
+}
+
+// Of a run, the clusters from `from` on whose entries are in one page. How many these are.
+std::uint64_t Metadata::link(const PlacedRun& run, std::uint64_t from, std::uint64_t stamp) {
+  const EntryRun in_page = pinned_entries(guest_after(run.guest, from), run.host.clusters - from);
+  for (std::uint64_t i = 0; i < in_page.count; ++i) {
+    const auto old = in_page.is_empty(i) ? Outcome<L2Entry>(L2Entry::unallocated())
+                                         : mapping_.decode(in_page[i], guest_after(run.guest, from + i));
+    mapping_.store(in_page[i], L2Entry::normal(run.host.at + ((from + i) << geometry_.cluster_bits), true));
+    note_link(run, from + i, old);
+    if (old && !run.reused) unlink(*old, stamp, false);
+  }
+  return in_page.count;
 }
 
 // A fresh cluster reads as zeros until its data is there. Where the guest read zeros before, that is the old content.
@@ -224,10 +228,10 @@ void Metadata::note_link(const PlacedRun& run, std::uint64_t index, const Outcom
   links_made_.fresh_end = std::max(links_made_.fresh_end, run.host.at + ((index + 1) << geometry_.cluster_bits));
 }
 
-EntrySlot Metadata::pinned_slot(GuestOffset at) {
-  const auto slot = mapping_.slot(at, 1, host_end());
-  BYRE_ASSERT(slot);
-  return *slot;
+EntryRun Metadata::pinned_entries(GuestOffset at, std::uint64_t clusters) {
+  const auto entries = mapping_.entries(at, clusters, host_end());
+  BYRE_ASSERT(entries);
+  return *entries;
 }
 
 void Metadata::abort(Reservation& reservation) {
@@ -307,19 +311,17 @@ Outcome<std::uint64_t> Metadata::clear(GuestOffset first, std::uint64_t clusters
       geometry_.version < 3 || mode == Clear::forget || (mode == Clear::discard && !has_backing_);
   if (unallocated && nothing_to_hide) return extent.length_bytes >> geometry_.cluster_bits;
   BYRE_CHECK(ensure_tables(first, 1));
-  BYRE_TRY(const EntrySlot slot, mapping_.slot(first, clusters, host_end()));
-  const std::uint64_t count = std::min(clusters, entries_to_page_end(slot));
+  BYRE_TRY(const EntryRun in_page, mapping_.entries(first, clusters, host_end()));
   const std::uint64_t stamp = leases_.stamp_unlink();
-  for (std::uint64_t i = 0; i < count; ++i) {
-    const EntrySlot at{slot.page, slot.raw + i * geometry_.l2_entry_bytes()};
-    BYRE_TRY(const L2Entry old, mapping_.decode(at, guest_after(first, i)));
+  for (std::uint64_t i = 0; i < in_page.count; ++i) {
+    BYRE_TRY(const L2Entry old, mapping_.decode(in_page[i], guest_after(first, i)));
     const L2Entry next = cleared(old, mode);
     if (next == old) continue;
     BYRE_CHECK(check_replaceable(old, guest_after(first, i)));
-    mapping_.store(at, next);
+    mapping_.store(in_page[i], next);
     if (!next.has_host_cluster()) unlink(old, stamp, punch);
   }
-  return count;
+  return in_page.count;
 }
 
 }  // namespace byre::meta

@@ -47,14 +47,19 @@ MappedExtent Mapping::unallocated_run(GuestOffset at, std::uint64_t max_length_b
   return extent;
 }
 
-Outcome<EntrySlot> Mapping::slot(GuestOffset at, std::uint64_t want_clusters, HostOffset host_end) {
+Outcome<EntryRun> Mapping::entries(GuestOffset at, std::uint64_t clusters, HostOffset host_end) {
   BYRE_TRY(const format::L1Entry l1, l1_entry(geometry_.l1_index(at), host_end));
   const std::uint64_t page_size = cache_.page_size_bytes();
-  const std::uint64_t in_table = geometry_.l2_index(at) * geometry_.l2_entry_bytes();
-  const HostOffset page_at = l1.l2_table + round_down(in_table, page_size);
-  if (Page* page = cache_.find(page_at)) return EntrySlot{page, page->bytes.get() + in_table % page_size};
-  const std::uint64_t to_table_end = (geometry_.cluster_size_bytes() - round_down(in_table, page_size)) / page_size;
-  const std::uint64_t wanted = ceil_div(in_table % page_size + want_clusters * geometry_.l2_entry_bytes(), page_size);
+  const std::uint64_t entry_bytes = geometry_.l2_entry_bytes();
+  const std::uint64_t in_table = geometry_.l2_index(at) * entry_bytes;
+  const std::uint64_t in_page = in_table % page_size;
+  const HostOffset page_at = l1.l2_table + (in_table - in_page);
+  if (Page* page = cache_.find(page_at)) {
+    const std::uint64_t count = std::min(clusters, (page_size - in_page) / entry_bytes);
+    return EntryRun{{page, page->bytes.get() + in_page}, count, entry_bytes};
+  }
+  const std::uint64_t to_table_end = (geometry_.cluster_size_bytes() - (in_table - in_page)) / page_size;
+  const std::uint64_t wanted = ceil_div(in_page + clusters * entry_bytes, page_size);
   const auto count = static_cast<std::uint32_t>(std::min({to_table_end, wanted, max_pages_per_load}));
   return std::unexpected(Stop::missing({page_at, PageKind::l2, count}));
 }
@@ -99,8 +104,8 @@ Outcome<MappedExtent> Mapping::lookup(GuestOffset at, std::uint64_t max_length_b
   const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
   const std::uint64_t in_cluster = at.bytes % cluster_size;
   const std::uint64_t want_clusters = ceil_div(in_cluster + max_length_bytes, cluster_size);
-  BYRE_TRY(const EntrySlot first_slot, slot(at, want_clusters, host_end));
-  BYRE_TRY(const format::L2Entry first, decode(first_slot, at));
+  BYRE_TRY(const EntryRun run, entries(at, want_clusters, host_end));
+  BYRE_TRY(const format::L2Entry first, decode(run[0], at));
   const bool stored = first.kind == ClusterKind::normal || first.kind == ClusterKind::zero_allocated;
   if (stored || first.kind == ClusterKind::compressed) BYRE_CHECK(check_pointer(first, at, host_end));
   if (geometry_.extended_l2 && first.kind != ClusterKind::compressed) {
@@ -109,16 +114,11 @@ Outcome<MappedExtent> Mapping::lookup(GuestOffset at, std::uint64_t max_length_b
 
   MappedExtent extent{at, cluster_size - in_cluster, first.kind, first.copied, {}, first.compressed};
   if (stored) extent.host = first.host + in_cluster;
-  const std::byte* page_end = first_slot.page->bytes.get() + cache_.page_size_bytes();
-  std::uint64_t clusters = 1;
-  for (std::byte* raw = first_slot.raw + geometry_.l2_entry_bytes();
-       raw < page_end && extent.length_bytes < max_length_bytes && first.kind != ClusterKind::compressed;
-       raw += geometry_.l2_entry_bytes()) {
-    const auto next = format::decode_l2_entry(geometry_, raw);
-    if (!next || !continues(extent, first, *next, clusters)) break;
+  for (std::uint64_t i = 1; i < run.count && first.kind != ClusterKind::compressed; ++i) {
+    const auto next = format::decode_l2_entry(geometry_, run[i].raw);
+    if (!next || !continues(extent, first, *next, i)) break;
     if (stored && !check_pointer(*next, at, host_end)) break;
     extent.length_bytes += cluster_size;
-    ++clusters;
   }
   extent.length_bytes = std::min(extent.length_bytes, max_length_bytes);
   return extent;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "base/endian.h"
 #include "byre/base/units.h"
 #include "format/entry.h"
 #include "format/geometry.h"
@@ -30,6 +31,20 @@ struct EntrySlot {
   std::byte* raw = nullptr;
 };
 
+// Consecutive L2 entries of one page, at least one: found once, then reached without another search.
+struct EntryRun {
+  EntrySlot first;
+  std::uint64_t count = 0;
+  std::uint64_t entry_bytes = 0;
+
+  EntrySlot operator[](std::uint64_t index) const { return {first.page, first.raw + index * entry_bytes}; }
+  // Unallocated, told without decoding: what a new disk has millions of.
+  bool is_empty(std::uint64_t index) const {
+    const std::byte* raw = first.raw + index * entry_bytes;
+    return load_be64(raw) == 0 && (entry_bytes == 8 || load_be64(raw + 8) == 0);
+  }
+};
+
 class Mapping {
  public:
   Mapping(const format::Geometry& geometry, PageCache& cache, ResidentTable l1)
@@ -39,9 +54,9 @@ class Mapping {
   // `host_end` bounds every pointer (H-20, H-33). Entries are validated as they are read.
   Outcome<MappedExtent> lookup(GuestOffset at, std::uint64_t max_length_bytes, HostOffset host_end);
 
-  // The entry of the cluster that holds `at`, in its table, which exists. `want_clusters` tells how far the caller will
-  // go on, to load pages together.
-  Outcome<EntrySlot> slot(GuestOffset at, std::uint64_t want_clusters, HostOffset host_end);
+  // The entries of the cluster that holds `at` and of those behind it, at most `clusters` and as far as its page goes,
+  // in its table, which exists. Where the page is missing, those that `clusters` will need are asked for together.
+  Outcome<EntryRun> entries(GuestOffset at, std::uint64_t clusters, HostOffset host_end);
   Outcome<format::L2Entry> decode(const EntrySlot& slot, GuestOffset at) const;
   void store(const EntrySlot& slot, const format::L2Entry& entry);
 

@@ -157,9 +157,13 @@ class Metadata {
   Outcome<void> check_unallocated(GuestOffset cluster);
   Outcome<void> check_replaceable(const format::L2Entry& entry, GuestOffset at);
   Outcome<std::uint64_t> place_run(Reservation& reservation, GuestOffset at, std::uint64_t clusters);
-  Outcome<std::optional<HostOffset>> reusable(GuestOffset at);
-  std::uint64_t entries_to_page_end(const EntrySlot& slot) const;
-  EntrySlot pinned_slot(GuestOffset at);
+  struct Reusable {
+    std::uint64_t clusters_before;
+    HostOffset host;
+  };
+  Outcome<Reusable> next_reusable(GuestOffset at, std::uint64_t clusters);
+  EntryRun pinned_entries(GuestOffset at, std::uint64_t clusters);
+  std::uint64_t link(const PlacedRun& run, std::uint64_t from, std::uint64_t stamp);
   format::L2Entry cleared(const format::L2Entry& entry, Clear mode) const;
   void commit(Reservation& reservation);
   void abort(Reservation& reservation);

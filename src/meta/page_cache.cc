@@ -19,6 +19,8 @@ PageCache::PageCache(std::size_t page_size_bytes, std::size_t capacity_bytes)
     : page_size_(page_size_bytes), capacity_(std::max<std::size_t>(capacity_bytes / page_size_bytes, 8)) {}
 
 Page* PageCache::find(HostOffset at) {
+  // Neighbouring clusters have their counts in one page: it needs no search.
+  if (!uses_.empty() && uses_.front()->at == at) return uses_.front();
   const auto found = pages_.find(at.bytes);
   if (found == pages_.end()) return nullptr;
   Page& page = found->second;

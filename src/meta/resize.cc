@@ -50,14 +50,14 @@ Outcome<void> Metadata::give_back(HostOffset cluster) {
 // The entries that refer to host clusters, each found fit to be unlinked. The table's pages are cached.
 Outcome<std::vector<L2Entry>> Metadata::table_entries(std::uint64_t l1_index) {
   std::vector<L2Entry> entries;
+  entries.reserve(geometry_.l2_entries());
   for (std::uint64_t i = 0; i < geometry_.l2_entries();) {
     const GuestOffset first = geometry_.guest_offset(l1_index, i);
-    BYRE_TRY(const EntrySlot slot, mapping_.slot(first, geometry_.l2_entries() - i, host_end()));
-    const std::uint64_t count = entries_to_page_end(slot);
-    for (std::uint64_t in_page = 0; in_page < count; ++in_page, ++i) {
+    BYRE_TRY(const EntryRun in_page, mapping_.entries(first, geometry_.l2_entries() - i, host_end()));
+    for (std::uint64_t at = 0; at < in_page.count; ++at, ++i) {
+      if (in_page.is_empty(at)) continue;
       const GuestOffset guest = geometry_.guest_offset(l1_index, i);
-      BYRE_TRY(const L2Entry entry,
-               mapping_.decode({slot.page, slot.raw + in_page * geometry_.l2_entry_bytes()}, guest));
+      BYRE_TRY(const L2Entry entry, mapping_.decode(in_page[at], guest));
       if (!entry.has_host_cluster() && entry.kind != format::ClusterKind::compressed) continue;
       BYRE_CHECK(check_replaceable(entry, guest));
       entries.push_back(entry);

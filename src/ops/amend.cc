@@ -55,7 +55,10 @@ Task<Result<void>> set_lazy(Qcow2Disk& disk, bool lazy) {
 
 std::vector<Step> steps_for(const AmendOptions& options) {
   std::vector<Step> steps;
-  if (options.version == 3U) steps.emplace_back([](Qcow2Disk& disk) { return disk.upgrade(); });
+  if (options.version == 3U) {
+    const bool widens = options.refcount_bits.value_or(16) != 16;
+    steps.emplace_back([widens](Qcow2Disk& disk) { return disk.upgrade(widens); });
+  }
   if (options.refcount_bits) {
     const auto order = static_cast<unsigned>(std::countr_zero(*options.refcount_bits));
     steps.emplace_back([order](Qcow2Disk& disk) { return disk.set_refcount_order(order); });

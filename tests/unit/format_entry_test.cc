@@ -375,6 +375,14 @@ TEST(L2Entry, DecodingAndEncodingAreInverseForRandomEntries) {
   EXPECT_GT(accepted, 50000u);
 }
 
+TEST(ZeroFlag, IsFoundInAnyEntryThatIsNotCompressed) {
+  const RawL2Entry none = raw_entry(copied | 0x50000, entry_compressed_flag | 0x50001);
+  EXPECT_FALSE(any_zero_flag(none));
+  EXPECT_FALSE(any_zero_flag({}));
+  EXPECT_TRUE(any_zero_flag(raw_entry(entry_zero_flag, 0x50000)));
+  EXPECT_TRUE(any_zero_flag(raw_entry(entry_compressed_flag | 0x50001, copied | 0x50000 | entry_zero_flag)));
+}
+
 TEST(L2EntryDeathTest, AnEntryThatDecodingWouldRefuseIsAnInternalError) {
   EXPECT_DEATH(encode(plain_geometry, L2Entry::normal(HostOffset(0x50200), true)), "internal error");
   EXPECT_DEATH(encode(plain_geometry, L2Entry::normal(HostOffset(max_host_offset), true)), "internal error");
