@@ -113,7 +113,7 @@ Task<Result<void>> Qcow2Disk::upgrade(bool counts_follow) {
 
 // An entry with the flag is damage in version 2, and would be a zero cluster in version 3 (H-30).
 Task<Result<void>> Qcow2Disk::check_no_zero_flags(const std::vector<std::uint64_t>& l1) {
-  TableWalk walk(*storage_, geometry_, l1);
+  TableWalk walk(*storage_, geometry_, l1, TableWalk::small_batch_bytes);
   for (;;) {
     BYRE_CO_CHECK(co_await walk.next());
     if (walk.tables().empty()) co_return Result<void>{};

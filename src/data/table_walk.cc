@@ -13,10 +13,6 @@
 #include "data/batch_io.h"
 
 namespace byre {
-namespace {
-constexpr std::uint64_t batch_bytes = 8 << 20;
-}  // namespace
-
 Result<HostOffset> find_l2_table(const format::Geometry& geometry, std::uint64_t raw, std::uint64_t index,
                                  std::uint64_t end_bytes) {
   const auto entry = format::decode_l1_entry(geometry, raw);
@@ -31,7 +27,7 @@ Result<HostOffset> find_l2_table(const format::Geometry& geometry, std::uint64_t
 
 Result<void> TableWalk::choose_batch() {
   const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
-  const std::uint64_t most = std::max<std::uint64_t>(1, batch_bytes / cluster_size);
+  const std::uint64_t most = std::max<std::uint64_t>(1, batch_bytes_ / cluster_size);
   tables_.clear();
   for (; next_index_ < l1_.size() && tables_.size() < most; ++next_index_) {
     BYRE_TRY(const HostOffset at, find_l2_table(geometry_, l1_[next_index_], next_index_, end_bytes_));

@@ -31,11 +31,16 @@ class TableWalk {
     bool changed = false;  // store() writes it
   };
 
+  // A batch that fits the processor's cache, for what only looks.
+  static constexpr std::uint64_t small_batch_bytes = 512 << 10;
+
   // `l1` is in host byte order. Storage and table must outlive the walk.
-  TableWalk(Storage& storage, const format::Geometry& geometry, const std::vector<std::uint64_t>& l1)
+  TableWalk(Storage& storage, const format::Geometry& geometry, const std::vector<std::uint64_t>& l1,
+            std::uint64_t batch_bytes = 8 << 20)
       : storage_(storage),
         geometry_(geometry),
         l1_(l1),
+        batch_bytes_(batch_bytes),
         end_bytes_(round_up(storage.size_bytes(), geometry.cluster_size_bytes())) {}
 
   // Loads the next tables, many at a time, several reads in flight; none are left when tables() is empty.
@@ -74,6 +79,7 @@ class TableWalk {
   Storage& storage_;
   const format::Geometry geometry_;
   const std::vector<std::uint64_t>& l1_;
+  const std::uint64_t batch_bytes_;
   const std::uint64_t end_bytes_;  // of the file's last cluster
   std::uint64_t next_index_ = 0;
   Buffer buffer_{0};

@@ -47,13 +47,16 @@ class Tools:
         return done.stdout
 
     def exercise(self, tool, options, commands, image, expected=(), exit_code=None, folder="."):
-        arguments = ([BYRE, "io"] if tool == "byre" else ["qemu-io"]) + options + ["-f", "qcow2"]
+        """Commands of `io` for `image`, or, without one, for what they open themselves."""
+        arguments = ([BYRE, "io"] if tool == "byre" else ["qemu-io"]) + options
         for command in commands:
             arguments += ["-c", command]
+        if image:
+            arguments += ["-f", "qcow2", image]
         if exit_code is not None:  # its output may be lost
-            self.run(arguments + [image], exit_code, folder=folder)
+            self.run(arguments, exit_code, folder=folder)
         else:
-            self.run(arguments + [image], 1 if expected else 0, "".join(line + "\n" for line in expected), folder)
+            self.run(arguments, 1 if expected else 0, "".join(line + "\n" for line in expected), folder)
 
     def img(self, tool, *arguments, exit_code=0, folder="."):
         return self.run([BYRE if tool == "byre" else "qemu-img", *arguments], exit_code, folder=folder)
