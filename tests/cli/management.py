@@ -379,6 +379,7 @@ class Program:
         return True
 
     def dd(self):
+        """Both of byre's side: growing with preallocation, the reference may show there what lay in freed clusters."""
         block = self.draw.choice([512, 4096, 10000])
         words = [f"bs={block}", f"if={self.top.name}", "of=copy"]
         if self.draw.random() < 0.5:
@@ -386,9 +387,9 @@ class Program:
         if self.draw.random() < 0.5:
             words.append(f"count={self.draw.randrange(1, 200)}")
         copies = []
-        for side in SIDES:
-            self.tools.img(side, "dd", "-f", "qcow2", "-O", "raw", *words, folder=side)
-            copies.append(self.take(os.path.join(self.directory, side, "copy")))
+        for tool in SIDES:
+            self.tools.img(tool, "dd", "-f", "qcow2", "-O", "raw", *words, folder="byre")
+            copies.append(self.take(os.path.join(self.directory, "byre", "copy")))
         if copies[0] != copies[1]:
             raise Mismatch(f"{self.tools.log[-2]}\ncopies differ: {len(copies[0])} and {len(copies[1])} bytes")
         return True
