@@ -34,7 +34,7 @@ class TableWalk {
   // A batch that fits the processor's cache, for what only looks.
   static constexpr std::uint64_t small_batch_bytes = 512 << 10;
 
-  // `l1` is in host byte order. Storage and table must outlive the walk.
+  // `l1` is in host byte order. Storage and table must outlive the walk. `batch_bytes` of tables are loaded at a time.
   TableWalk(Storage& storage, const format::Geometry& geometry, const std::vector<std::uint64_t>& l1,
             std::uint64_t batch_bytes = 8 << 20)
       : storage_(storage),

@@ -379,7 +379,7 @@ class Program:
         return True
 
     def dd(self):
-        """Both of byre's side: growing with preallocation, the reference may show there what lay in freed clusters."""
+        """Both of byre's side: the reference's own may show old metadata (docs/format.md 27.10)."""
         block = self.draw.choice([512, 4096, 10000])
         words = [f"bs={block}", f"if={self.top.name}", "of=copy"]
         if self.draw.random() < 0.5:
