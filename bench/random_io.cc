@@ -2,7 +2,7 @@
 // flight, as `qemu-img bench -s 4096 -S STEP -c COUNT -d DEPTH` makes them. With `flush` each is a write to the next 64
 // KiB with a flush behind it, as with `-w -S 65536 --flush-interval=1`. Prints the seconds that the requests took.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <chrono>
 #include <cstdlib>

@@ -1,6 +1,6 @@
 # byre_precompile(target header...): compiles these headers, and those that nearly every source includes, once for the
-# target, if BYRE_PRECOMPILED_HEADERS is on. It is off in the release tree, but for the unit tests, so that no source
-# lives on what it does not include itself, and with g++ 12, which then warns of faults in its own headers.
+# target, if BYRE_PRECOMPILED_HEADERS is on. It is off in the tree of g++, so that no source lives on what it does not
+# include itself; besides, g++ 12 would warn of faults in its own headers.
 function(byre_precompile target)
   if(NOT BYRE_PRECOMPILED_HEADERS)
     return()

@@ -1,7 +1,7 @@
 // Text for messages: formatted errors, escaped image strings, sizes.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdint>
 #include <expected>

@@ -1,7 +1,7 @@
 // Counts what a check finds and passes it on.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string>
 #include <utility>

@@ -1,7 +1,7 @@
 // byre compact: makes an image smaller in place.
 #include "byre/ops/compact.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <nlohmann/json.hpp>
 

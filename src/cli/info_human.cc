@@ -1,4 +1,6 @@
 // The text of `info`: first the lines that other tools print, in their words, then what they leave out.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <ctime>
 #include <nlohmann/json.hpp>

@@ -1,7 +1,7 @@
 // Two styles of progress: the one that scripts parse, and one for people, with rate and remaining time.
 #include "cli/progress.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>

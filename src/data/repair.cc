@@ -3,7 +3,7 @@
 
 #include "data/repair.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <chrono>
 

@@ -4,7 +4,7 @@
 //   SEED/N.qcow2    crash state number N of the program
 //   SEED/N.raw      its disk, as the engine reads it
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdlib>
 #include <filesystem>

@@ -7,7 +7,7 @@
 
 #include "support/hostile_images.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <cerrno>

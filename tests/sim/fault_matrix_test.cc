@@ -1,7 +1,7 @@
 // Every site of I/O in a session x every fault: no cell of the matrix is empty. A failure prints seed, operation and
 // fault.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 // another repair completes it, that nothing which could be read before is lost, and that the undo file, as far as it is
 // on its disk, gives back the damaged image byte for byte. The same with an I/O that fails.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

@@ -1,6 +1,6 @@
 #include "support/damaged_images.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/endian.h"
 #include "byre/base/assert.h"

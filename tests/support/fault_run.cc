@@ -3,7 +3,7 @@
 
 #include "support/fault_run.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -1,7 +1,7 @@
 // Bitmaps. The engine keeps none up to date: it clears their autoclear bit before the first change. Extension,
 // directory and tables are judged at each opening; for a writer they are metadata like any other.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/math.h"
 #include "format/bitmap_directory.h"

@@ -1,6 +1,6 @@
 // Compressed clusters: descriptors that reach too far, payloads that decode to too little, too much or never end.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <zstd.h>
 
 #include "base/math.h"

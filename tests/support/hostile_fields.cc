@@ -1,7 +1,7 @@
 // The systematic part: a table of fields (where, how wide) of an image that has one of everything, crossed with values
 // at the edges of what integers, sectors and clusters can be.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 

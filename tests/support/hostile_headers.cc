@@ -1,6 +1,6 @@
 // Fixed fields of the header: one or two values of a valid image are replaced.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "support/hostile_images.h"
 

@@ -2,7 +2,7 @@
 
 #include "support/hostile_images.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <iterator>

@@ -1,7 +1,8 @@
 // Header extensions, and the names of other files that an image may carry. None of the names must ever be opened.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
+#include <algorithm>
 #include <array>
 
 #include "support/hostile_images.h"

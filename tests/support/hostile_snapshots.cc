@@ -1,6 +1,6 @@
 // Snapshot tables. Reading the disk does not need them; writing protects what they name, and so looks at them.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "byre/base/assert.h"
 #include "support/hostile_images.h"

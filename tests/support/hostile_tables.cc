@@ -1,6 +1,8 @@
 // L1, L2 and refcount structures that lie: each image is the valid sample with one entry or count replaced.
 
-#include <fmt/format.h>
+#include <fmt/core.h>
+
+#include <tuple>
 
 #include "base/math.h"
 #include "support/hostile_images.h"

@@ -1,6 +1,6 @@
 #include "support/oracle.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

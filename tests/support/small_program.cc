@@ -3,7 +3,7 @@
 
 #include "support/small_program.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <map>

@@ -1,7 +1,7 @@
 // Autoclear bits promise what a change may break (docs/format.md sections 4.3 and 23): they are cleared, and durably
 // so, before the first change of anything else (O-19), and stay as long as nothing is changed (H-7).
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

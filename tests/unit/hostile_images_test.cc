@@ -4,7 +4,7 @@
 
 #include "support/hostile_images.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <map>

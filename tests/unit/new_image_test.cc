@@ -2,7 +2,7 @@
 
 #include "data/new_image.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
