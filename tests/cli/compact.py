@@ -53,21 +53,25 @@ def random_requests(draw, size, cluster, count):
         at = draw.randrange(max(1, (size - length) // cluster)) * cluster
         kind = draw.random()
         if kind < 0.2:
-            commands += ["-c", f"discard -q {at} {length}"]
+            commands += [f"discard -q {at} {length}"]
         elif kind < 0.3:
-            commands += ["-c", f"write -q -z {at} {length}"]
+            commands += [f"write -q -z {at} {length}"]
         elif kind < 0.4:
-            commands += ["-c", f"write -q -P 0 {at} {length}"]
+            commands += [f"write -q -P 0 {at} {length}"]
         elif kind < 0.5:
-            commands += ["-c", f"write -q -c -P {draw.randrange(256)} {at} {cluster}"]
+            commands += [f"write -q -c -P {draw.randrange(256)} {at} {cluster}"]
         else:
-            commands += ["-c", f"write -q -P {draw.randrange(256)} {at + draw.randrange(cluster)} {length}"]
+            commands += [f"write -q -P {draw.randrange(256)} {at + draw.randrange(cluster)} {length}"]
     return commands
 
 
 def requests(image, commands):
-    # Writing compressed fails where something is: that is no matter here.
-    subprocess.run(["qemu-io", "-f", "qcow2", *commands, image], capture_output=True, timeout=300, check=False)
+    """Writing compressed fails where something is: that is no matter here. It has a process of its own, since the
+    reference corrupts an image to which one process writes compressed and frees such clusters (docs/format.md 27.1)."""
+    for of_kind in ([c for c in commands if c.startswith("write -q -c") is compressed] for compressed in (False, True)):
+        words = [word for command in of_kind for word in ("-c", command)]
+        if words:
+            subprocess.run(["qemu-io", "-f", "qcow2", *words, image], capture_output=True, timeout=300, check=False)
 
 
 def make_image(draw, path, size, cluster, snapshots, count, may_be_backed=True):
@@ -99,10 +103,8 @@ def check_size(image, what):
 
 def check_dropped(dropped, old, new, what):
     """Clusters are counted once, however many snapshots have them. Refcount blocks that go are not counted."""
-    gone = (len(old.used) - len(new.used)) << new.bits
-    expect(dropped <= gone, f"{what}: {dropped} dropped, {gone} gone")
-    if not old.payloads:
-        expect(gone - dropped <= 8 << new.bits, f"{what}: {dropped} dropped, {gone} gone")
+    gone = (len(old.plain) - len(new.plain)) << new.bits
+    expect(dropped <= gone <= dropped + (8 << new.bits), f"{what}: {dropped} dropped, {gone} gone")
 
 
 def one_image(seed):
@@ -173,7 +175,7 @@ def make_compressed_image(draw, path):
         file.write(draw.randbytes(96 << 20).translate(nibbles))
     run(BYRE, "convert", "-q", "-c", "-O", "qcow2", "f.raw", path)
     os.unlink("f.raw")
-    requests(path, ["-c", "discard 0 48M"])
+    requests(path, ["discard 0 48M"])
 
 
 def full_file_system(compressed):

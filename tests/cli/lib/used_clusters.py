@@ -11,6 +11,7 @@ class Image:
             struct.unpack(">IIQIIQIIQQIIQ", head[:72]))
         self.bits = bits
         self.used = {0}
+        self.plain = {0}  # without those that hold compressed data
         self.payloads = 0
         self.seen = set()
         self.region(table, table_clusters << bits)
@@ -25,7 +26,12 @@ class Image:
 
     def region(self, at, length):
         if length:
-            self.used.update(range(at >> self.bits, ((at + length - 1) >> self.bits) + 1))
+            clusters = self.clusters(at, length)
+            self.used.update(clusters)
+            self.plain.update(clusters)
+
+    def clusters(self, at, length):
+        return range(at >> self.bits, ((at + length - 1) >> self.bits) + 1)
 
     def tree(self, at, entries):
         self.region(at, entries * 8)
@@ -42,7 +48,7 @@ class Image:
             if entry >> 62 & 1:
                 at = entry & ((1 << offset_bits) - 1)
                 sectors = (entry & ((1 << 62) - 1)) >> offset_bits
-                self.region(at, (sectors + 1) * 512 - (at & 511))
+                self.used.update(self.clusters(at, (sectors + 1) * 512 - (at & 511)))
                 self.payloads += 1
             elif entry & 0x00FFFFFFFFFFFE00:
                 self.region(entry & 0x00FFFFFFFFFFFE00, 1)
