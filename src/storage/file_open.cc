@@ -81,7 +81,7 @@ Result<void> check_kind(const std::string& name, mode_t mode) {
 }
 
 // Ends O_NONBLOCK (io_uring would take it as "fail rather than wait") and sets O_DIRECT if asked for.
-Result<void> set_flags(const Descriptor& descriptor, const std::string& name, CacheMode cache) {
+Result<void> set_flags(const ImageDescriptor& descriptor, const std::string& name, CacheMode cache) {
   if (::fcntl(descriptor.get(), F_SETFL, is_direct(cache) ? O_DIRECT : 0) == 0) return {};
   if (is_direct(cache) && errno == EINVAL) {
     return fail(ErrorCode::unsupported, "{}: its file system has no direct I/O (cache mode '{}'); use 'writeback'",
@@ -90,7 +90,7 @@ Result<void> set_flags(const Descriptor& descriptor, const std::string& name, Ca
   return std::unexpected(Error::from_errno(errno, quoted(name)));
 }
 
-Result<DirectAlignment> query_alignment(const Descriptor& descriptor, const std::string& name) {
+Result<DirectAlignment> query_alignment(const ImageDescriptor& descriptor, const std::string& name) {
   DirectAlignment alignment;
 #ifdef STATX_DIOALIGN
   struct statx status{};
@@ -126,7 +126,7 @@ LockIntent lock_intent(const FileOptions& options) {
 }
 
 // Takes what open(2) returned, checks it and puts the storage around it.
-Result<std::unique_ptr<Storage>> finish_opening(Descriptor descriptor, std::string name, FileOptions options) {
+Result<std::unique_ptr<Storage>> finish_opening(ImageDescriptor descriptor, std::string name, FileOptions options) {
   struct stat status{};
   if (::fstat(descriptor.get(), &status) != 0) return std::unexpected(Error::from_errno(errno, quoted(name)));
   BYRE_CHECK(check_kind(name, status.st_mode));
@@ -182,14 +182,14 @@ Result<std::unique_ptr<Storage>> open_file(std::string path, FileOptions options
     fd = ::open(path.c_str(), open_flags(options), 0644);
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return open_failure(path, errno);
-  return finish_opening(Descriptor(fd), std::move(path), options);
+  return finish_opening(ImageDescriptor(fd), std::move(path), options);
 }
 
 Result<std::unique_ptr<Storage>> open_file_below(const std::string& directory, std::string_view relative_name,
                                                  FileOptions options) {
   std::string name(relative_name);
   BYRE_CHECK(check_options(name, options));
-  const Descriptor below(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  const ImageDescriptor below(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (below.get() < 0) return std::unexpected(Error::from_errno(errno, quoted(directory)));
   const int fd = open_beneath(below.get(), name, options);
   if (fd < 0 && (errno == EXDEV || errno == ELOOP)) {
@@ -202,7 +202,7 @@ Result<std::unique_ptr<Storage>> open_file_below(const std::string& directory, s
   }
   std::string full_name = directory.ends_with('/') ? directory + name : directory + "/" + name;
   if (fd < 0) return open_failure(full_name, errno);
-  return finish_opening(Descriptor(fd), std::move(full_name), options);
+  return finish_opening(ImageDescriptor(fd), std::move(full_name), options);
 }
 
 }  // namespace byre

@@ -32,7 +32,7 @@ bool is_missing(std::int64_t returned) {
 
 }  // namespace
 
-Descriptor::~Descriptor() {
+ImageDescriptor::~ImageDescriptor() {
   if (fd_ < 0) return;
   unlock_image_file(fd_);
   ::close(fd_);

@@ -11,17 +11,17 @@
 
 namespace byre {
 
-// A descriptor with an owner.
-class Descriptor {
+// A descriptor with an owner, which gives up its locks too.
+class ImageDescriptor {
  public:
-  Descriptor() = default;
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
+  ImageDescriptor() = default;
+  explicit ImageDescriptor(int fd) : fd_(fd) {}
+  ImageDescriptor(ImageDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  ImageDescriptor& operator=(ImageDescriptor&& other) noexcept {
     std::swap(fd_, other.fd_);
     return *this;
   }
-  ~Descriptor();
+  ~ImageDescriptor();
   int get() const { return fd_; }
 
  private:
@@ -30,7 +30,7 @@ class Descriptor {
 
 // What open_file() found out.
 struct OpenedFile {
-  Descriptor descriptor;
+  ImageDescriptor descriptor;
   std::string name;
   FileOptions options;
   bool device = false;

@@ -1,7 +1,10 @@
-// The poller without io_uring: whatever waits, waits in a worker thread.
+// The poller without io_uring: whatever waits, waits in a worker thread, but for sockets.
 #pragma once
 
+#include <poll.h>
+
 #include <memory>
+#include <vector>
 
 #include "byre/task/event_loop.h"
 #include "task/pool_completions.h"
@@ -10,7 +13,7 @@ namespace byre {
 
 class ThreadPoller final : public Poller {
  public:
-  explicit ThreadPoller(std::unique_ptr<PoolCompletions> completions) : completions_(std::move(completions)) {}
+  explicit ThreadPoller(std::unique_ptr<PoolCompletions> completions);
 
   bool wait(bool may_block) override;
   void wake() override { completions_->notify(); }
@@ -21,8 +24,15 @@ class ThreadPoller final : public Poller {
     completions_->offload_blocking(std::move(work), done);
   }
 
+  // Resumes `waiter` once the descriptor has one of the events of poll(2), an error or a hang-up.
+  void when_ready(int fd, short events, std::coroutine_handle<> waiter);
+
  private:
+  void look(int timeout_milliseconds);
+
   std::unique_ptr<PoolCompletions> completions_;
+  std::vector<pollfd> descriptors_;               // the eventfd first
+  std::vector<std::coroutine_handle<>> waiters_;  // of the descriptors behind it
 };
 
 }  // namespace byre
