@@ -19,6 +19,7 @@ void register_map(Cli& cli);
 void register_measure(Cli& cli);
 void register_rebase(Cli& cli);
 void register_resize(Cli& cli);
+void register_serve(Cli& cli);
 void register_snapshot(Cli& cli);
 void register_stream(Cli& cli);
 
@@ -37,6 +38,7 @@ inline void register_commands(Cli& cli) {
   register_measure(cli);
   register_rebase(cli);
   register_resize(cli);
+  register_serve(cli);
   register_snapshot(cli);
   register_stream(cli);
 }

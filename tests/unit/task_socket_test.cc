@@ -211,7 +211,7 @@ TEST_P(Sockets, AddressesThatCannotBeAreNamed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Modes, Sockets, testing::Values(IoMode::uring, IoMode::threads),
-                         [](const auto& info) { return info.param == IoMode::uring ? "uring" : "threads"; });
+                         [](const auto& mode) { return mode.param == IoMode::uring ? "uring" : "threads"; });
 
 }  // namespace
 }  // namespace byre
