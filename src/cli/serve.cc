@@ -39,6 +39,8 @@ struct Arguments {
   bool fork = false;
   bool quiet = false;
   bool verbose = false;
+  std::optional<nbd::TlsMode> tls;
+  nbd::TlsOptions tls_options;
   OpenFlags open;
 };
 
@@ -135,6 +137,9 @@ Task<Result<void>> serve_images(const Arguments& arguments, std::vector<Image>& 
   nbd::ServerOptions options;
   options.limits.connections = arguments.shared == 0 ? std::numeric_limits<unsigned>::max() : arguments.shared;
   options.ends_with_last_client = !arguments.persistent;
+  options.tls = arguments.tls_options;
+  const bool has_credentials = !options.tls.certificate_directory.empty() || !options.tls.key_file.empty();
+  options.tls.mode = arguments.tls.value_or(has_credentials ? nbd::TlsMode::require : nbd::TlsMode::off);
   if (!arguments.quiet) options.log = stderr_log(!arguments.verbose);
   BYRE_CO_TRY(const auto server, nbd::Server::make(exports_of(arguments, images), std::move(options)));
   EndSignal signal;
@@ -179,6 +184,36 @@ Result<> read_port(const std::string& word, std::optional<unsigned>& port) {
   return {};
 }
 
+Result<> read_tls_mode(const std::string& word, std::optional<nbd::TlsMode>& mode) {
+  if (word == "off")
+    mode = nbd::TlsMode::off;
+  else if (word == "on")
+    mode = nbd::TlsMode::on;
+  else if (word == "require")
+    mode = nbd::TlsMode::require;
+  else
+    return fail(ErrorCode::invalid_argument, "'{}' is none of off, on, require", escape_untrusted(word));
+  return {};
+}
+
+void add_tls(Parser& parser, Arguments& arguments) {
+  parser
+      .add_option(
+          "--tls", [&arguments](const std::string& word) { return read_tls_mode(word, arguments.tls); },
+          "off, on (clients may use it) or require (the default with certificates or keys)")
+      .type_name("MODE");
+  parser
+      .add_option("--tls-certificates", arguments.tls_options.certificate_directory,
+                  "directory with server-cert.pem, server-key.pem and ca-cert.pem")
+      .type_name("DIR");
+  parser
+      .add_option("--tls-psk", arguments.tls_options.key_file,
+                  "file of NAME:KEY, keys in hexadecimal, that clients have too")
+      .type_name("FILE");
+  parser.add_flag("--tls-verify-peer", arguments.tls_options.verify_peer,
+                  "clients must have a certificate of ca-cert.pem");
+}
+
 }  // namespace
 
 void register_serve(Cli& cli) {
@@ -213,6 +248,7 @@ void register_serve(Cli& cli) {
   parser.add_option("--pid-file", arguments.pid_file, "write the process id to this file while serving");
   parser.add_flag("-v,--verbose", arguments.verbose, "tell what happens");
   add_cache_mode(parser, "--cache", arguments.open.cache, "how the images are written");
+  add_tls(parser, target);
   add_quiet(parser, arguments.quiet);
   add_open_flags(parser, arguments.open);
 }

@@ -64,7 +64,7 @@ Task<Result<void>> Negotiation::greet() {
   put64(greeting, option_magic);
   put16(greeting, handshake_fixed_newstyle | handshake_no_zeroes);
   BYRE_CO_CHECK(co_await send(greeting));
-  BYRE_CO_TRY(const ConstBytes answer, co_await inbox_.take(4));
+  BYRE_CO_TRY(const ConstBytes answer, co_await wire_.inbox().take(4));
   if (answer.empty()) co_return left();
   const std::uint32_t flags = load_be32(answer.data());
   if ((flags & ~std::uint32_t{handshake_fixed_newstyle | handshake_no_zeroes}) != 0) {
@@ -79,7 +79,7 @@ Task<Result<void>> Negotiation::greet() {
 }
 
 Task<Result<Negotiation::Next>> Negotiation::answer_one() {
-  BYRE_CO_TRY(const ConstBytes bytes, co_await inbox_.take(16));
+  BYRE_CO_TRY(const ConstBytes bytes, co_await wire_.inbox().take(16));
   if (bytes.empty()) co_return left();
   if (load_be64(bytes.data()) != option_magic) {
     co_return fail(ErrorCode::corrupt, "an option begins with {:#x}, not {:#x}", load_be64(bytes.data()), option_magic);
@@ -90,13 +90,13 @@ Task<Result<Negotiation::Next>> Negotiation::answer_one() {
       co_return fail(ErrorCode::refused, "option {} comes with {} bytes; {} are allowed", header.option,
                      header.length_bytes, longest_option_bytes);
     }
-    BYRE_CO_CHECK(co_await inbox_.skip(header.length_bytes));
+    BYRE_CO_CHECK(co_await wire_.inbox().skip(header.length_bytes));
     BYRE_CO_CHECK(co_await refuse(header, OptionReply::error_too_big, "the option is too long"));
     co_return Next::option;
   }
   ConstBytes data;
   if (header.length_bytes > 0) {
-    BYRE_CO_TRY(data, co_await inbox_.take(header.length_bytes));
+    BYRE_CO_TRY(data, co_await wire_.inbox().take(header.length_bytes));
     if (data.empty()) co_return left();
   }
   co_return co_await answer(header, data);
@@ -112,6 +112,10 @@ Task<Result<Negotiation::Next>> Negotiation::answer(Header header, ConstBytes da
     BYRE_CO_CHECK(co_await refuse(header, OptionReply::error_shutdown, "the server is about to end"));
     co_return Next::option;
   }
+  if (needs_tls() && !header.is(Option::start_tls)) {
+    BYRE_CO_CHECK(co_await refuse(header, OptionReply::error_tls_required, "this server talks over TLS only"));
+    co_return Next::option;
+  }
   switch (static_cast<Option>(header.option)) {
     case Option::info:
     case Option::go: co_return co_await inform(header, data);
@@ -120,9 +124,7 @@ Task<Result<Negotiation::Next>> Negotiation::answer(Header header, ConstBytes da
     case Option::extended_headers: BYRE_CO_CHECK(co_await choose_style(header, data, Style::extended)); break;
     case Option::list_meta_context:
     case Option::set_meta_context: BYRE_CO_CHECK(co_await contexts(header, data)); break;
-    case Option::start_tls:
-      BYRE_CO_CHECK(co_await refuse(header, OptionReply::error_policy, "this server does without TLS"));
-      break;
+    case Option::start_tls: BYRE_CO_CHECK(co_await start_tls(header, data)); break;
     default: BYRE_CO_CHECK(co_await refuse(header, OptionReply::error_unsupported, "unknown option"));
   }
   co_return Next::option;
@@ -130,6 +132,7 @@ Task<Result<Negotiation::Next>> Negotiation::answer(Header header, ConstBytes da
 
 // The only option whose answer has no room for an error.
 Task<Result<Negotiation::Next>> Negotiation::enter_by_name(ConstBytes data) {
+  if (needs_tls()) co_return fail(ErrorCode::refused, "an export was asked for without TLS");
   BYRE_CO_TRY(const std::string name, decode_name(data));
   const Export* exported = find(name);
   if (!exported) co_return fail(ErrorCode::not_found, "there is no export '{}'", escape_untrusted(name));
@@ -146,6 +149,21 @@ Task<Result<Negotiation::Next>> Negotiation::enter_by_name(ConstBytes data) {
   if (contexts_of_ != exported) agreement_.contexts.clear();
   agreement_.exported = exported;
   co_return Next::transmission;
+}
+
+bool Negotiation::needs_tls() const { return options_.tls.mode == TlsMode::require && !wire_.is_encrypted(); }
+
+// What was agreed on before it counts no more: somebody on the way may have said it.
+Task<Result<void>> Negotiation::start_tls(Header header, ConstBytes data) {
+  if (wire_.is_encrypted()) co_return co_await refuse(header, OptionReply::error_invalid, "this is TLS already");
+  if (!wire_.can_encrypt()) {
+    co_return co_await refuse(header, OptionReply::error_policy, "this server does without TLS");
+  }
+  if (!data.empty()) co_return co_await refuse(header, OptionReply::error_invalid, "STARTTLS takes no data");
+  agreement_ = {};
+  contexts_of_ = nullptr;
+  BYRE_CO_CHECK(co_await reply(header, OptionReply::ack));
+  co_return co_await wire_.encrypt();
 }
 
 Task<Result<void>> Negotiation::list(Header header, ConstBytes data) {
@@ -273,7 +291,7 @@ Task<Result<void>> Negotiation::refuse(Header header, OptionReply type, std::str
 
 Task<Result<void>> Negotiation::send(ConstBytes bytes) {
   const std::span<const ConstBytes> parts(&bytes, 1);
-  co_return co_await stream_->send(parts);
+  co_return co_await wire_.stream().send(parts);
 }
 
 }  // namespace byre::nbd

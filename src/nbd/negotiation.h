@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "nbd/export.h"
-#include "nbd/inbox.h"
 #include "nbd/option_data.h"
 #include "nbd/protocol.h"
 #include "nbd/transmission.h"
+#include "nbd/wire.h"
 
 namespace byre::nbd {
 
@@ -22,9 +22,8 @@ class Negotiation {
     std::function<bool()> is_stopping;  // it is about to end
   };
   // All of them must outlive it.
-  Negotiation(std::span<const Export> exports, const ServerOptions& options, const Policy& policy, Stream& stream,
-              Inbox& inbox)
-      : exports_(exports), options_(options), policy_(policy), stream_(&stream), inbox_(inbox) {}
+  Negotiation(std::span<const Export> exports, const ServerOptions& options, const Policy& policy, Wire& wire)
+      : exports_(exports), options_(options), policy_(policy), wire_(wire) {}
 
   // An agreement without an export: the client left in good order. Errors: it broke the rules, or the connection did.
   Task<Result<Agreement>> run();
@@ -41,6 +40,8 @@ class Negotiation {
   Task<Result<Next>> answer_one();
   Task<Result<Next>> answer(Header header, ConstBytes data);
   Task<Result<Next>> enter_by_name(ConstBytes data);
+  Task<Result<void>> start_tls(Header header, ConstBytes data);
+  bool needs_tls() const;
   Task<Result<void>> list(Header header, ConstBytes data);
   Task<Result<Next>> inform(Header header, ConstBytes data);
   Task<Result<void>> contexts(Header header, ConstBytes data);
@@ -54,8 +55,7 @@ class Negotiation {
   std::span<const Export> exports_;
   const ServerOptions& options_;
   const Policy& policy_;
-  Stream* stream_;
-  Inbox& inbox_;
+  Wire& wire_;
   Agreement agreement_;
   bool no_zeroes_ = false;
   const Export* contexts_of_ = nullptr;  // contexts count only for the export that they were chosen for

@@ -38,8 +38,8 @@ struct Connection {
 
 class LoopServer final : public Server {
  public:
-  LoopServer(std::vector<Export> exports, ServerOptions options, Alarm alarm)
-      : exports_(std::move(exports)), options_(std::move(options)), alarm_(std::move(alarm)) {}
+  LoopServer(std::vector<Export> exports, ServerOptions options, std::unique_ptr<TlsContext> tls, Alarm alarm)
+      : exports_(std::move(exports)), options_(std::move(options)), tls_(std::move(tls)), alarm_(std::move(alarm)) {}
 
   Task<Result<void>> run(std::vector<Listener> listeners) override;
   void stop() override;
@@ -59,6 +59,7 @@ class LoopServer final : public Server {
 
   std::vector<Export> exports_;
   ServerOptions options_;
+  std::unique_ptr<TlsContext> tls_;  // null: none
   Alarm alarm_;
   std::vector<Listener> listeners_;
   std::list<Connection> connections_;  // the oldest first
@@ -147,19 +148,20 @@ Task<Result<void>> LoopServer::handle(std::list<Connection>::iterator connection
 }
 
 Task<Result<void>> LoopServer::converse(Connection& connection) {
-  PlainStream stream(connection.socket);
-  Inbox inbox(stream);
+  Wire wire(connection.socket, tls_.get());
   Negotiation::Policy policy;
   policy.take_place = [this, &connection] { return take_place(connection); };
   policy.is_stopping = [this] { return stopping_; };
-  Negotiation negotiation(exports_, options_, policy, stream, inbox);
+  Negotiation negotiation(exports_, options_, policy, wire);
   BYRE_CO_TRY(Agreement agreement, co_await negotiation.run());
   if (!agreement.exported) co_return Result<void>{};
   connection.negotiating = false;
   connection.deadline = stopping_ ? connection.deadline : Clock::time_point::max();
   if (stopping_) co_return Result<void>{};
-  Transmission transmission(std::move(agreement), options_, stopping_, connection.socket, stream, inbox);
-  co_return co_await transmission.run();
+  Transmission transmission(std::move(agreement), options_, stopping_, wire);
+  const Result<void> transmitted = co_await transmission.run();
+  co_await wire.finish();
+  co_return transmitted;
 }
 
 bool LoopServer::take_place(Connection& connection) {
@@ -231,7 +233,11 @@ Result<std::unique_ptr<Server>> Server::make(std::vector<Export> exports, Server
     }
   }
   BYRE_TRY(Alarm alarm, Alarm::make());
-  return std::make_unique<LoopServer>(std::move(exports), std::move(options), std::move(alarm));
+  std::unique_ptr<TlsContext> tls;
+  if (options.tls.mode != TlsMode::off) {
+    BYRE_TRY(tls, TlsContext::make(options.tls));
+  }
+  return std::make_unique<LoopServer>(std::move(exports), std::move(options), std::move(tls), std::move(alarm));
 }
 
 }  // namespace byre::nbd

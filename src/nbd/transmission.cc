@@ -34,20 +34,18 @@ bool changes(const Request& request) {
 
 }  // namespace
 
-Transmission::Transmission(Agreement agreement, const ServerOptions& options, const bool& stopping, Socket& socket,
-                           Stream& stream, Inbox& inbox)
+Transmission::Transmission(Agreement agreement, const ServerOptions& options, const bool& stopping, Wire& wire)
     : agreement_(std::move(agreement)),
       disk_(*agreement_.exported->disk),
       options_(options),
       stopping_(stopping),
-      socket_(socket),
-      inbox_(inbox),
+      wire_(wire),
       in_flight_(options.limits.in_flight_requests, options.limits.in_flight_bytes),
-      outbox_(stream, in_flight_) {}
+      outbox_(wire.stream(), in_flight_) {}
 
 Task<Result<void>> Transmission::run() {
   TaskGroup sending;
-  sending.start(outbox_.run([this] { socket_.shut_down(); }));
+  sending.start(outbox_.run([this] { wire_.socket().shut_down(); }));
   TaskGroup serving;
   const Result<void> received = co_await receive_requests(serving);
   [[maybe_unused]] const Result<void> served = co_await serving.join();  // each has answered for itself
@@ -58,7 +56,7 @@ Task<Result<void>> Transmission::run() {
 
 Task<Result<void>> Transmission::receive_requests(TaskGroup& serving) {
   for (;;) {
-    BYRE_CO_TRY(const ConstBytes header, co_await inbox_.take(request_header_bytes(agreement_.style)));
+    BYRE_CO_TRY(const ConstBytes header, co_await wire_.inbox().take(request_header_bytes(agreement_.style)));
     if (header.empty() || stopping_) co_return Result<void>{};
     BYRE_CO_TRY(const Request request, decode_request(agreement_.style, header));
     if (request.is(Command::disconnect)) co_return Result<void>{};
@@ -81,9 +79,9 @@ Task<Result<void>> Transmission::receive_requests(TaskGroup& serving) {
 // Where the command takes none, it is still there to be taken off the wire.
 Task<Result<void>> Transmission::receive_payload(const Request& request, Buffer& data) {
   if (!request.has_payload) co_return Result<void>{};
-  if (!request.is(Command::write)) co_return co_await inbox_.skip(request.length_bytes);
+  if (!request.is(Command::write)) co_return co_await wire_.inbox().skip(request.length_bytes);
   data = Buffer(request.length_bytes);
-  co_return co_await inbox_.fill(data.bytes());
+  co_return co_await wire_.inbox().fill(data.bytes());
 }
 
 std::uint64_t Transmission::held_bytes(const Request& request) const {

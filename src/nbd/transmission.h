@@ -7,9 +7,9 @@
 
 #include "byre/task/sync.h"
 #include "nbd/export.h"
-#include "nbd/inbox.h"
 #include "nbd/outbox.h"
 #include "nbd/protocol.h"
+#include "nbd/wire.h"
 
 namespace byre::nbd {
 
@@ -22,9 +22,8 @@ struct Agreement {
 
 class Transmission {
  public:
-  // All of them must outlive it. `socket` is what `stream` goes over; once `stopping` is true no request is taken.
-  Transmission(Agreement agreement, const ServerOptions& options, const bool& stopping, Socket& socket, Stream& stream,
-               Inbox& inbox);
+  // All of them must outlive it. Once `stopping` is true no request is taken.
+  Transmission(Agreement agreement, const ServerOptions& options, const bool& stopping, Wire& wire);
 
   // Serves until the client leaves or the socket's receiving side is shut down, and what was received by then to its
   // end. Errors: what was wrong with the connection, for the log.
@@ -54,8 +53,7 @@ class Transmission {
   Disk& disk_;
   const ServerOptions& options_;
   const bool& stopping_;
-  Socket& socket_;
-  Inbox& inbox_;
+  Wire& wire_;
   InFlight in_flight_;
   Outbox outbox_;
 };

@@ -2,9 +2,11 @@
 """byre serve and clients that break the rules: each gets the right error or the door, and others are undisturbed."""
 
 import os
+import ssl
 import struct
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib"))
@@ -212,6 +214,68 @@ def half_open(path, witness):
         client.close()
 
 
+def over_tls(client):
+    """The same client behind the handshake. Who the server is does not matter here."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    client.socket = context.wrap_socket(client.socket)
+    return client
+
+
+def start_tls(path):
+    client = Client(path)
+    expect(client.option(nbd.START_TLS, b"x")[-1][0] == nbd.INVALID, "STARTTLS with data")
+    expect(client.option(nbd.STRUCTURED)[-1][0] == nbd.ACK, "STRUCTURED_REPLY before it")
+    expect(client.option(nbd.START_TLS)[-1][0] == nbd.ACK, "STARTTLS")
+    over_tls(client)
+    expect(client.option(nbd.START_TLS)[-1][0] == nbd.INVALID, "STARTTLS twice")
+    expect(client.contexts(nbd.SET_CONTEXTS, ["base:allocation"])[-1][0] == nbd.INVALID,
+           "what was agreed on before STARTTLS counts after it")
+    expect(client.go(style="structured").read(0, 4096) == PATTERN, "it reads through TLS")
+    client.close()
+    client = Client(path)
+    message = struct.pack(">QII", nbd.OPTION_MAGIC, nbd.START_TLS, 0)
+    client.send(message + struct.pack(">QII", nbd.OPTION_MAGIC, nbd.LIST, 0))
+    expect(client.replies(nbd.START_TLS)[-1][0] == nbd.ACK, "STARTTLS with more behind it")
+    dropped(client, "an option that somebody put behind STARTTLS")
+    for noise in (b"\0" * 100, b"\x16\x03\x01\xff\xff" + b"x" * 70000):
+        client = Client(path)
+        expect(client.option(nbd.START_TLS)[-1][0] == nbd.ACK, "STARTTLS")
+        client.send(noise)
+        try:
+            while client.socket.recv(4096):  # an alert first
+                pass
+        except ConnectionError:
+            pass
+        client.close()
+
+
+def require_tls(path):
+    client = Client(path)
+    for option in (nbd.LIST, nbd.STRUCTURED, nbd.EXTENDED, 99):
+        expect(client.option(option)[-1][0] == nbd.NEEDS_TLS, f"option {option} without TLS")
+    expect(client.info(nbd.GO)[-1][0] == nbd.NEEDS_TLS, "GO without TLS")
+    client.send_option(nbd.EXPORT_NAME)
+    dropped(client, "EXPORT_NAME without TLS")
+    client = Client(path)
+    expect(client.option(nbd.ABORT)[-1][0] == nbd.ACK, "ABORT without TLS")
+    client.close()
+
+
+def silence(path):
+    """Clients that stop in the middle of the negotiation are dropped after 10 seconds, wherever they stopped."""
+    begin = time.monotonic()
+    clients = [Client(path, greet=False), Client(path), Client(path), Client(path)]
+    clients[2].send(struct.pack(">QII", nbd.OPTION_MAGIC, nbd.GO, 100) + b"x" * 50)
+    expect(clients[3].option(nbd.START_TLS)[-1][0] == nbd.ACK, "STARTTLS")
+    clients[0].receive(18)
+    for client in clients:
+        dropped(client, "a client that says nothing")
+    took = time.monotonic() - begin
+    expect(8 < took, f"dropped after {took:.1f} s")
+
+
 def bytes_in_use(server):
     with open(f"/proc/{server.process.pid}/status", encoding="utf-8") as status:
         return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmRSS"))
@@ -241,6 +305,13 @@ def main():
     run(BYRE, "check", "-q", "disk.qcow2")
     with Server("--read-only", "--persistent", "-q", "disk.qcow2") as server:
         read_only(server.socket)
+    library = os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib", "certificates.sh")
+    run("bash", "-c", f". '{library}'; make_certificates pki")
+    with Server("--persistent", "-q", "--tls", "on", "--tls-certificates", "pki", "disk.qcow2") as server:
+        start_tls(server.socket)
+        silence(server.socket)
+    with Server("--persistent", "-q", "--tls-certificates", "pki", "disk.qcow2") as server:
+        require_tls(server.socket)
 
 
 if __name__ == "__main__":

@@ -40,15 +40,31 @@ struct Limits {
   std::uint64_t in_flight_bytes = 32 << 20;
 };
 
+enum class TlsMode {
+  off,
+  on,       // clients may ask for it
+  require,  // clients that do not ask for it get nothing, and learn nothing
+};
+
+struct TlsOptions {
+  TlsMode mode = TlsMode::off;
+  // With server-cert.pem, server-key.pem and, to verify clients, ca-cert.pem; may be empty if there are keys.
+  std::string certificate_directory;
+  std::string key_file;      // lines of NAME:KEY, shared with clients (PSK), the key in hexadecimal; may be empty
+  bool verify_peer = false;  // clients must have a certificate that ca-cert.pem vouches for
+};
+
 struct ServerOptions {
   Limits limits;
+  TlsOptions tls;
   bool ends_with_last_client = false;  // when a client that had got an export leaves, and no other is there
   LogSink log;
 };
 
 class Server {
  public:
-  // Errors: invalid_argument (two exports of one name, a part that lies outside of its disk).
+  // Errors: invalid_argument (two exports of one name, a part that lies outside of its disk, certificates or keys that
+  // cannot be used), unsupported (TLS where there is no OpenSSL).
   static Result<std::unique_ptr<Server>> make(std::vector<Export> exports, ServerOptions options);
   virtual ~Server() = default;
 
