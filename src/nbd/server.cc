@@ -108,7 +108,6 @@ void LoopServer::stop() {
 
 Task<Result<void>> LoopServer::accept_from(Listener& listener) {
   for (;;) {
-    while (taken_places_ >= options_.limits.connections && !stopping_) co_await places_.wait();
     auto socket = co_await listener.accept();
     if (!socket && socket.error().code() == ErrorCode::cancelled) co_return Result<void>{};
     if (!socket && is_exhaustion(socket.error())) {
@@ -120,6 +119,8 @@ Task<Result<void>> LoopServer::accept_from(Listener& listener) {
       stop();
       co_return std::unexpected(std::move(socket).error());
     }
+    // It is greeted when there is room for it; those behind it wait in the system's queue.
+    while (taken_places_ >= options_.limits.connections && !stopping_) co_await places_.wait();
     if (stopping_) co_return Result<void>{};
     make_room_for_negotiation();
     connections_.push_back({*std::move(socket), fmt::format("client {} at {}", ++accepted_, listener.name()),
