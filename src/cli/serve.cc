@@ -13,6 +13,7 @@
 #include "cli/flags.h"
 #include "cli/loop.h"
 #include "cli/output.h"
+#include "cli/serve_list.h"
 #include "cli/service.h"
 
 namespace byre::cli {
@@ -37,6 +38,8 @@ struct Arguments {
   bool persistent = false;
   bool read_only = false;
   bool fork = false;
+  bool list = false;
+  OutputFormat output = OutputFormat::human;
   bool quiet = false;
   bool verbose = false;
   std::optional<nbd::TlsMode> tls;
@@ -102,9 +105,8 @@ Result<std::vector<Listener>> listen(const Arguments& arguments) {
     listeners.push_back(std::move(listener));
     return listeners;
   }
-  const unsigned port = arguments.port.value_or(default_port);
-  if (port > 65535) return fail(ErrorCode::invalid_argument, "--port {}: the highest is 65535", port);
-  return Listener::on_port(arguments.address.value_or("127.0.0.1"), static_cast<std::uint16_t>(port));
+  const auto port = static_cast<std::uint16_t>(arguments.port.value_or(default_port));
+  return Listener::on_port(arguments.address.value_or("127.0.0.1"), port);
 }
 
 std::vector<nbd::Export> exports_of(const Arguments& arguments, const std::vector<Image>& images) {
@@ -164,7 +166,23 @@ Task<Result<void>> serve(const Arguments& arguments, Background& background) {
   co_return served ? std::move(closed) : std::move(served);
 }
 
+Task<Result<std::vector<nbd::OfferedExport>>> ask_for_exports(const Arguments& arguments) {
+  const auto port = static_cast<std::uint16_t>(arguments.port.value_or(default_port));
+  auto connected = arguments.socket ? Socket::to_path(*arguments.socket)
+                                    : Socket::to_port(arguments.address.value_or("127.0.0.1"), port);
+  BYRE_CO_TRY(Socket socket, std::move(connected));
+  co_return co_await nbd::list_exports(socket);
+}
+
+int run_list(const Arguments& arguments) {
+  const auto exports = run_on_loop(ask_for_exports(arguments));
+  if (!exports) return report(std::unexpected(exports.error()));
+  print_exports(*exports, arguments.output);
+  return exit_success;
+}
+
 int run(const Arguments& arguments) {
+  if (arguments.list) return run_list(arguments);
   Background background;
   if (arguments.fork) {
     auto entered = Background::enter();
@@ -221,7 +239,8 @@ void register_serve(Cli& cli) {
       cli.add<Arguments>({"serve", "Serve images as network block devices (NBD)",
                           "  byre serve --socket /run/vm.sock vm.qcow2      # nbd+unix:///?socket=/run/vm.sock\n"
                           "  byre serve --read-only --persistent --shared 0 --port 10809 vm.qcow2\n"
-                          "  byre serve --socket s --export boot=boot.qcow2 --export data=data.qcow2\n\n"
+                          "  byre serve --socket s --export boot=boot.qcow2 --export data=data.qcow2\n"
+                          "  byre serve --list --socket s\n\n"
                           "Ends when the last client leaves, unless --persistent is given, and on SIGTERM, SIGINT and\n"
                           "SIGHUP: then what is under way is finished, and the images are flushed and closed.\n"},
                          run);
@@ -246,6 +265,8 @@ void register_serve(Cli& cli) {
   add_size(parser, "--size", arguments.size_bytes, "size of the exports (default: up to the end of the disk)");
   parser.add_flag("--fork", arguments.fork, "go to the background once clients can connect");
   parser.add_option("--pid-file", arguments.pid_file, "write the process id to this file while serving");
+  parser.add_flag("-L,--list", arguments.list, "show what a server offers that runs already, at --socket or --port");
+  add_output(parser, arguments.output);
   parser.add_flag("-v,--verbose", arguments.verbose, "tell what happens");
   add_cache_mode(parser, "--cache", arguments.open.cache, "how the images are written");
   add_tls(parser, target);

@@ -5,6 +5,7 @@
 #include "nbd/negotiation.h"
 
 #include <algorithm>
+#include <array>
 
 #include "base/endian.h"
 #include "base/text.h"
@@ -15,29 +16,9 @@ namespace {
 // Longer than any that would be answered, it is not even skipped.
 constexpr std::uint32_t longest_skipped_bytes = 1 << 20;
 
-void put16(std::vector<std::byte>& to, std::uint16_t value) {
-  to.resize(to.size() + 2);
-  store_be16(to.data() + to.size() - 2, value);
-}
-void put32(std::vector<std::byte>& to, std::uint32_t value) {
-  to.resize(to.size() + 4);
-  store_be32(to.data() + to.size() - 4, value);
-}
-void put64(std::vector<std::byte>& to, std::uint64_t value) {
-  to.resize(to.size() + 8);
-  store_be64(to.data() + to.size() - 8, value);
-}
-void put_text(std::vector<std::byte>& to, std::string_view text) {
-  const auto bytes = std::as_bytes(std::span(text));
-  to.insert(to.end(), bytes.begin(), bytes.end());
-}
-
-void put_reply(std::vector<std::byte>& to, std::uint32_t option, OptionReply type, ConstBytes data) {
-  put64(to, option_reply_magic);
-  put32(to, option);
-  put32(to, static_cast<std::uint32_t>(type));
-  put32(to, static_cast<std::uint32_t>(data.size()));
-  to.insert(to.end(), data.begin(), data.end());
+void put_reply(MessageWriter& to, std::uint32_t option, OptionReply type, ConstBytes data = {}) {
+  to.put64(option_reply_magic).put32(option).put32(static_cast<std::uint32_t>(type));
+  to.put32(static_cast<std::uint32_t>(data.size())).put(data);
 }
 
 // A query stands for a context of its name; one that ends behind the colon, for all of that namespace.
@@ -59,11 +40,9 @@ Task<Result<Agreement>> Negotiation::run() {
 }
 
 Task<Result<void>> Negotiation::greet() {
-  std::vector<std::byte> greeting;
-  put64(greeting, server_magic);
-  put64(greeting, option_magic);
-  put16(greeting, handshake_fixed_newstyle | handshake_no_zeroes);
-  BYRE_CO_CHECK(co_await send(greeting));
+  MessageWriter greeting;
+  greeting.put64(server_magic).put64(option_magic).put16(handshake_fixed_newstyle | handshake_no_zeroes);
+  BYRE_CO_CHECK(co_await send(greeting.bytes()));
   BYRE_CO_TRY(const ConstBytes answer, co_await wire_.inbox().take(4));
   if (answer.empty()) co_return left();
   const std::uint32_t flags = load_be32(answer.data());
@@ -141,11 +120,11 @@ Task<Result<Negotiation::Next>> Negotiation::enter_by_name(ConstBytes data) {
                    "an export was asked for by its name alone after extended headers were agreed on");
   }
   if (policy_.is_stopping() || !policy_.take_place()) co_return fail(ErrorCode::refused, "there is no room for it now");
-  std::vector<std::byte> answer;
-  put64(answer, size_of(*exported));
-  put16(answer, flags_of(*exported, agreement_.style));
-  if (!no_zeroes_) answer.resize(answer.size() + 124);
-  BYRE_CO_CHECK(co_await send(answer));
+  MessageWriter answer;
+  answer.put64(size_of(*exported)).put16(flags_of(*exported, agreement_.style));
+  constexpr std::array<std::byte, 124> zeroes{};
+  if (!no_zeroes_) answer.put(zeroes);
+  BYRE_CO_CHECK(co_await send(answer.bytes()));
   if (contexts_of_ != exported) agreement_.contexts.clear();
   agreement_.exported = exported;
   co_return Next::transmission;
@@ -168,16 +147,14 @@ Task<Result<void>> Negotiation::start_tls(Header header, ConstBytes data) {
 
 Task<Result<void>> Negotiation::list(Header header, ConstBytes data) {
   if (!data.empty()) co_return co_await refuse(header, OptionReply::error_invalid, "LIST takes no data");
-  std::vector<std::byte> out;
+  MessageWriter out;
   for (const Export& exported : exports_) {
-    std::vector<std::byte> item;
-    put32(item, static_cast<std::uint32_t>(exported.name.size()));
-    put_text(item, exported.name);
-    put_text(item, exported.description);
-    put_reply(out, header.option, OptionReply::server, item);
+    MessageWriter item;
+    item.put_counted(exported.name).put(exported.description);
+    put_reply(out, header.option, OptionReply::server, item.bytes());
   }
-  put_reply(out, header.option, OptionReply::ack, {});
-  co_return co_await send(out);
+  put_reply(out, header.option, OptionReply::ack);
+  co_return co_await send(out.bytes());
 }
 
 Task<Result<Negotiation::Next>> Negotiation::inform(Header header, ConstBytes data) {
@@ -195,42 +172,39 @@ Task<Result<Negotiation::Next>> Negotiation::inform(Header header, ConstBytes da
     BYRE_CO_CHECK(co_await refuse(header, OptionReply::error_policy, "as many clients as may be are connected"));
     co_return Next::option;
   }
-  std::vector<std::byte> out;
+  MessageWriter out;
   add_info(out, header, *request, *exported);
-  put_reply(out, header.option, OptionReply::ack, {});
+  put_reply(out, header.option, OptionReply::ack);
   if (header.is(Option::go)) {
     if (contexts_of_ != exported) agreement_.contexts.clear();
     agreement_.exported = exported;
   }
-  BYRE_CO_CHECK(co_await send(out));
+  BYRE_CO_CHECK(co_await send(out.bytes()));
   co_return header.is(Option::go) ? Next::transmission : Next::option;
 }
 
-void Negotiation::add_info(std::vector<std::byte>& out, Header header, const InfoRequest& request,
+void Negotiation::add_info(MessageWriter& out, Header header, const InfoRequest& request,
                            const Export& exported) const {
   const auto add = [&](Info kind, auto fill) {
-    std::vector<std::byte> item;
-    put16(item, static_cast<std::uint16_t>(kind));
+    MessageWriter item;
+    item.put16(static_cast<std::uint16_t>(kind));
     fill(item);
-    put_reply(out, header.option, OptionReply::info, item);
+    put_reply(out, header.option, OptionReply::info, item.bytes());
   };
   const auto wanted = [&](Info kind) {
     return std::ranges::find(request.wanted, static_cast<std::uint16_t>(kind)) != request.wanted.end();
   };
-  add(Info::export_size, [&](auto& item) {
-    put64(item, size_of(exported));
-    put16(item, flags_of(exported, agreement_.style));
-  });
-  if (wanted(Info::name)) add(Info::name, [&](auto& item) { put_text(item, exported.name); });
+  add(Info::export_size,
+      [&](MessageWriter& item) { item.put64(size_of(exported)).put16(flags_of(exported, agreement_.style)); });
+  if (wanted(Info::name)) add(Info::name, [&](MessageWriter& item) { item.put(exported.name); });
   if (wanted(Info::description) && !exported.description.empty()) {
-    add(Info::description, [&](auto& item) { put_text(item, exported.description); });
+    add(Info::description, [&](MessageWriter& item) { item.put(exported.description); });
   }
   // Sent unasked, too: a client that does not know the limits may break them.
   const std::uint64_t cluster_bytes = exported.disk->cluster_size_bytes();
-  add(Info::block_size, [&](auto& item) {
-    put32(item, 1);
-    put32(item, static_cast<std::uint32_t>(std::clamp<std::uint64_t>(cluster_bytes, 4096, 64 << 10)));
-    put32(item, options_.limits.request_bytes);
+  add(Info::block_size, [&](MessageWriter& item) {
+    item.put32(1).put32(static_cast<std::uint32_t>(std::clamp<std::uint64_t>(cluster_bytes, 4096, 64 << 10)));
+    item.put32(options_.limits.request_bytes);
   });
 }
 
@@ -248,20 +222,19 @@ Task<Result<void>> Negotiation::contexts(Header header, ConstBytes data) {
     contexts_of_ = exported;
   }
   if (!exported) co_return co_await refuse(header, OptionReply::error_unknown, "there is no export of that name");
-  std::vector<std::byte> out;
+  MessageWriter out;
   for (const Context context : all_contexts) {
     const std::string_view name = context_name(context);
     const bool chosen = std::ranges::any_of(
         request->queries, [&](const auto& query) { return sets ? query == name : selects(query, name); });
     if (!chosen && (sets || !request->queries.empty())) continue;
     if (sets) agreement_.contexts.push_back(context);
-    std::vector<std::byte> item;
-    put32(item, sets ? static_cast<std::uint32_t>(context) : 0);
-    put_text(item, name);
-    put_reply(out, header.option, OptionReply::meta_context, item);
+    MessageWriter item;
+    item.put32(sets ? static_cast<std::uint32_t>(context) : 0).put(name);
+    put_reply(out, header.option, OptionReply::meta_context, item.bytes());
   }
-  put_reply(out, header.option, OptionReply::ack, {});
-  co_return co_await send(out);
+  put_reply(out, header.option, OptionReply::ack);
+  co_return co_await send(out.bytes());
 }
 
 Task<Result<void>> Negotiation::choose_style(Header header, ConstBytes data, Style style) {
@@ -280,9 +253,9 @@ const Export* Negotiation::find(std::string_view name) const {
 }
 
 Task<Result<void>> Negotiation::reply(Header header, OptionReply type, ConstBytes data) {
-  std::vector<std::byte> out;
+  MessageWriter out;
   put_reply(out, header.option, type, data);
-  co_return co_await send(out);
+  co_return co_await send(out.bytes());
 }
 
 Task<Result<void>> Negotiation::refuse(Header header, OptionReply type, std::string_view message) {

@@ -4,9 +4,9 @@
 #include <functional>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "nbd/export.h"
+#include "nbd/message.h"
 #include "nbd/option_data.h"
 #include "nbd/protocol.h"
 #include "nbd/transmission.h"
@@ -46,7 +46,7 @@ class Negotiation {
   Task<Result<Next>> inform(Header header, ConstBytes data);
   Task<Result<void>> contexts(Header header, ConstBytes data);
   Task<Result<void>> choose_style(Header header, ConstBytes data, Style style);
-  void add_info(std::vector<std::byte>& out, Header header, const InfoRequest& request, const Export& exported) const;
+  void add_info(MessageWriter& out, Header header, const InfoRequest& request, const Export& exported) const;
   const Export* find(std::string_view name) const;
   Task<Result<void>> reply(Header header, OptionReply type, ConstBytes data = {});
   Task<Result<void>> refuse(Header header, OptionReply type, std::string_view message);

@@ -64,22 +64,6 @@ void set_option(int fd, int level, int option) {
   ::setsockopt(fd, level, option, &on, sizeof on);
 }
 
-// Listens on one address that getaddrinfo() has found, with `port` in place of its own unless that is 0.
-Result<Descriptor> listen_on(const addrinfo& found, std::uint16_t port, std::string_view what) {
-  Descriptor descriptor = new_socket(found.ai_family);
-  if (descriptor.get() < 0) return failed(what);
-  set_option(descriptor.get(), SOL_SOCKET, SO_REUSEADDR);
-  if (found.ai_family == AF_INET6) set_option(descriptor.get(), IPPROTO_IPV6, IPV6_V6ONLY);
-  sockaddr_storage address{};
-  std::memcpy(&address, found.ai_addr, found.ai_addrlen);
-  const in_port_t wanted = htons(port);
-  if (found.ai_family == AF_INET) reinterpret_cast<sockaddr_in&>(address).sin_port = wanted;
-  if (found.ai_family == AF_INET6) reinterpret_cast<sockaddr_in6&>(address).sin6_port = wanted;
-  if (::bind(descriptor.get(), generic(address), found.ai_addrlen) != 0) return failed(what);
-  if (::listen(descriptor.get(), waiting_connections) != 0) return failed(what);
-  return descriptor;
-}
-
 std::string text_of(const sockaddr_storage& address, socklen_t length) {
   std::array<char, NI_MAXHOST> host{};
   std::array<char, NI_MAXSERV> service{};
@@ -90,7 +74,63 @@ std::string text_of(const sockaddr_storage& address, socklen_t length) {
   return fmt::format(fmt::runtime(pattern), host.data(), service.data());
 }
 
+using Addresses = std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)>;
+
+Result<Addresses> find_addresses(const std::string& address, int flags, std::string_view what) {
+  addrinfo hints{};
+  hints.ai_flags = flags;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* first = nullptr;
+  const int status = ::getaddrinfo(address.c_str(), nullptr, &hints, &first);
+  if (status != 0) return fail(ErrorCode::invalid_argument, "{}: {}", what, ::gai_strerror(status));
+  return Addresses(first, ::freeaddrinfo);
+}
+
+// The address with this port.
+sockaddr_storage with_port(const addrinfo& found, std::uint16_t port) {
+  sockaddr_storage address{};
+  std::memcpy(&address, found.ai_addr, found.ai_addrlen);
+  const in_port_t wanted = htons(port);
+  if (found.ai_family == AF_INET) reinterpret_cast<sockaddr_in&>(address).sin_port = wanted;
+  if (found.ai_family == AF_INET6) reinterpret_cast<sockaddr_in6&>(address).sin6_port = wanted;
+  return address;
+}
+
+// Listens on one address that was found.
+Result<Descriptor> listen_on(const addrinfo& found, std::uint16_t port, std::string_view what) {
+  Descriptor descriptor = new_socket(found.ai_family);
+  if (descriptor.get() < 0) return failed(what);
+  set_option(descriptor.get(), SOL_SOCKET, SO_REUSEADDR);
+  if (found.ai_family == AF_INET6) set_option(descriptor.get(), IPPROTO_IPV6, IPV6_V6ONLY);
+  const sockaddr_storage address = with_port(found, port);
+  if (::bind(descriptor.get(), generic(address), found.ai_addrlen) != 0) return failed(what);
+  if (::listen(descriptor.get(), waiting_connections) != 0) return failed(what);
+  return descriptor;
+}
+
 }  // namespace
+
+Result<Socket> Socket::to_path(const std::string& path) {
+  BYRE_TRY(const sockaddr_un address, unix_address(path));
+  Descriptor descriptor(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (descriptor.get() < 0 || ::connect(descriptor.get(), generic(address), sizeof address) != 0) {
+    return failed(fmt::format("cannot connect to the socket '{}'", escape_untrusted(path)));
+  }
+  return Socket(std::move(descriptor));
+}
+
+Result<Socket> Socket::to_port(const std::string& address, std::uint16_t port) {
+  const std::string what = fmt::format("cannot connect to '{}', port {}", escape_untrusted(address), port);
+  BYRE_TRY(const Addresses all, find_addresses(address, 0, what));
+  for (const addrinfo* found = all.get(); found; found = found->ai_next) {
+    Descriptor descriptor(::socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_storage target = with_port(*found, port);
+    if (descriptor.get() < 0 || ::connect(descriptor.get(), generic(target), found->ai_addrlen) != 0) continue;
+    set_option(descriptor.get(), IPPROTO_TCP, TCP_NODELAY);
+    return Socket(std::move(descriptor));
+  }
+  return failed(what);
+}
 
 Listener::Listener(Listener&& other) noexcept
     : descriptor_(std::move(other.descriptor_)),
@@ -116,15 +156,9 @@ Result<Listener> Listener::on_path(std::string path) {
 
 Result<std::vector<Listener>> Listener::on_port(const std::string& address, std::uint16_t port) {
   const std::string what = fmt::format("cannot listen on '{}', port {}", escape_untrusted(address), port);
-  addrinfo hints{};
-  hints.ai_flags = AI_PASSIVE;
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* first = nullptr;
-  const int status = ::getaddrinfo(address.c_str(), nullptr, &hints, &first);
-  if (status != 0) return fail(ErrorCode::invalid_argument, "{}: {}", what, ::gai_strerror(status));
-  const std::unique_ptr<addrinfo, decltype(&::freeaddrinfo)> all(first, ::freeaddrinfo);
+  BYRE_TRY(const Addresses all, find_addresses(address, AI_PASSIVE, what));
   std::vector<Listener> listeners;
-  for (const addrinfo* found = first; found; found = found->ai_next) {
+  for (const addrinfo* found = all.get(); found; found = found->ai_next) {
     BYRE_TRY(Descriptor descriptor, listen_on(*found, port, what));
     listeners.push_back(Listener(std::move(descriptor)));
     BYRE_CHECK(listeners.back().learn_name());

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """byre serve as a service: how it starts, what it shows, how many it serves, and how it ends."""
 
+import json
 import os
 import signal
 import socket
@@ -62,6 +63,12 @@ def serves_as_many_as_it_should():
 def serves_several_images_by_name():
     with Server("--export", "a=one.qcow2", "--export", "b=two.qcow2", "--persistent", "--shared", "0", "-D", "text",
                 "--read-only") as server:
+        ours, theirs = run(BYRE, "serve", "--list", "-k", "socket"), run("qemu-nbd", "-L", "-k", server.socket)
+        expect(ours.split("\n")[:5] == theirs.split("\n")[:5] and "'b'" in ours, f"{ours}\n{theirs}")
+        listed = json.loads(run(BYRE, "serve", "--list", "-k", "socket", "--output=json"))["exports"]
+        expect([(one["name"], one["size"], one["description"]) for one in listed] ==
+               [("a", 4 << 20, "text"), ("b", 4 << 20, "text")], listed)
+        expect("readonly" in listed[0]["flags"] and "base:allocation" in listed[1]["contexts"], listed)
         client = Client(server.socket)
         replies = client.option(nbd.LIST)
         expect([data for kind, data in replies if kind == nbd.SERVER] == [b"\0\0\0\1atext", b"\0\0\0\1btext"], replies)
@@ -70,6 +77,7 @@ def serves_several_images_by_name():
         client.close()
         expect(Client(server.socket).go("a").read(0, 512) == b"\1" * 512, "export a")
     out = run(BYRE, "serve", "--socket", "s", "--export", "x=one.qcow2", "--export", "x=two.qcow2", "-r", code=1)
+    expect("cannot connect" in run(BYRE, "serve", "--list", "-k", "socket", code=1), "--list without a server")
     expect("two exports have the name 'x'" in out, out)
     out = run(BYRE, "serve", "--socket", "s", "--export", "one.qcow2", code=1)
     expect("NAME=IMAGE" in out, out)

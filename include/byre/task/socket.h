@@ -34,6 +34,10 @@ class Socket {
   // Takes a connected stream socket over, which must not be set to O_NONBLOCK.
   explicit Socket(Descriptor descriptor) : descriptor_(std::move(descriptor)) {}
 
+  // Connects; the loop stands still meanwhile. Errors: invalid_argument, io (nobody listens there).
+  static Result<Socket> to_path(const std::string& path);
+  static Result<Socket> to_port(const std::string& address, std::uint16_t port);
+
   // At least one byte of `target` (not empty), as much as has arrived; 0 at the end of the stream.
   Task<Result<std::size_t>> receive(Bytes target);
 
