@@ -25,7 +25,7 @@ install(FILES ${PROJECT_BINARY_DIR}/byreConfig.cmake ${PROJECT_BINARY_DIR}/byreC
 
 # Relative to the file itself, so that `cmake --install --prefix` and moved trees work.
 file(RELATIVE_PATH BYRE_PREFIX_FROM_PKGCONFIG /prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig /prefix)
-set(BYRE_PC_REQUIRES "fmt, liburing, libzstd, zlib, libdeflate")
+set(BYRE_PC_REQUIRES "fmt, liburing, libzstd, zlib, libdeflate, fuse3")
 if(BYRE_WITH_ISAL)
   string(APPEND BYRE_PC_REQUIRES ", libisal")
 endif()

@@ -17,6 +17,7 @@ void register_info(Cli& cli);
 void register_io(Cli& cli);
 void register_map(Cli& cli);
 void register_measure(Cli& cli);
+void register_mount(Cli& cli);
 void register_rebase(Cli& cli);
 void register_resize(Cli& cli);
 void register_serve(Cli& cli);
@@ -36,6 +37,7 @@ inline void register_commands(Cli& cli) {
   register_io(cli);
   register_map(cli);
   register_measure(cli);
+  register_mount(cli);
   register_rebase(cli);
   register_resize(cli);
   register_serve(cli);

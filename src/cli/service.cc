@@ -135,11 +135,12 @@ EndSignal::~EndSignal() {
 Task<void> EndSignal::wait(std::function<void()> stop) {
   waiting_ = true;
   [[maybe_unused]] const Result<void> waited = co_await wait_readable(end_event);
-  stop();
+  if (!released_) stop();
   ended_.set();
 }
 
 Task<void> EndSignal::release() {
+  released_ = true;
   note_end(0);
   if (waiting_) co_await ended_.wait();
 }

@@ -53,13 +53,14 @@ class EndSignal {
   EndSignal(const EndSignal&) = delete;
   EndSignal& operator=(const EndSignal&) = delete;
 
-  // To be spawned; `stop` is called when the signal comes, or release() is.
+  // To be spawned; `stop` is called when the signal comes.
   Task<void> wait(std::function<void()> stop);
   // Ends wait(), and returns when it has ended.
   Task<void> release();
 
  private:
   bool waiting_ = false;
+  bool released_ = false;
   Event ended_;
 };
 
