@@ -76,29 +76,18 @@ Task<Result<void>> open_all(const Arguments& arguments, bool in_directory, std::
   co_return Result<void>{};
 }
 
-// All of them, whatever goes wrong with one; the first error counts.
-Task<Result<void>> close_all(std::vector<Shown>& shown) {
-  Result<void> outcome;
-  for (Shown& one : shown) {
-    Result<void> closed = co_await one.disk->close();
-    if (outcome && !closed) outcome = std::move(closed);
-    one.disk.reset();
-  }
-  co_return outcome;
-}
-
 Task<Result<std::vector<fuse::File>>> files_of(const std::vector<Shown>& shown, unsigned partition) {
   std::vector<fuse::File> files;
   for (const Shown& one : shown) {
     fuse::File file;
     file.name = one.name;
-    file.disk = one.disk.get();
+    file.part.disk = one.disk.get();
     if (partition != 0) {
       auto found = co_await find_partition(*one.disk, partition);
       if (!found && &one != &shown.front()) continue;  // a snapshot from before it was made
       if (!found) co_return std::unexpected(std::move(found).error());
-      file.offset_bytes = found->offset_bytes;
-      file.size_bytes = found->size_bytes;
+      file.part.offset_bytes = found->offset_bytes;
+      file.part.size_bytes = found->size_bytes;
     }
     files.push_back(std::move(file));
   }
@@ -136,18 +125,14 @@ Task<Result<void>> mount_image(const Arguments& arguments, Background& backgroun
   std::vector<Shown> shown;
   Result<void> outcome = co_await open_all(arguments, in_directory, shown);
   if (outcome) outcome = co_await mount_files(arguments, shown, background);
-  Result<void> closed = co_await close_all(shown);
-  co_return outcome ? std::move(closed) : std::move(outcome);
+  for (const Shown& one : shown) outcome = co_await close_after(std::move(outcome), one.disk.get());
+  co_return outcome;
 }
 
 int run(const Arguments& arguments) {
-  Background background;
-  if (arguments.fork) {
-    auto entered = Background::enter();
-    if (!entered) return report(std::unexpected(entered.error()));
-    background = *std::move(entered);
-  }
-  return report(run_on_loop(mount_image(arguments, background)));
+  Result<Background> background = arguments.fork ? Background::enter() : Background();
+  if (!background) return report(std::unexpected(background.error()));
+  return report(run_on_loop(mount_image(arguments, *background)));
 }
 
 }  // namespace

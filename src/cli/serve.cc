@@ -78,18 +78,6 @@ Task<Result<void>> open_images(const Arguments& arguments, std::vector<Image>& i
   co_return Result<void>{};
 }
 
-// All of them, whatever goes wrong with one; the first error counts.
-Task<Result<void>> close_images(std::vector<Image>& images) {
-  Result<void> outcome;
-  for (Image& image : images) {
-    if (!image.disk) continue;
-    Result<void> closed = co_await image.disk->close();
-    if (outcome && !closed) outcome = std::move(closed);
-    image.disk.reset();
-  }
-  co_return outcome;
-}
-
 Result<std::vector<Listener>> listen(const Arguments& arguments) {
   BYRE_TRY(std::vector<Listener> listeners, inherited_listeners());
   if (!listeners.empty()) {
@@ -115,10 +103,9 @@ std::vector<nbd::Export> exports_of(const Arguments& arguments, const std::vecto
     nbd::Export exported;
     exported.name = image.name;
     exported.description = arguments.description;
-    exported.disk = image.disk.get();
-    exported.offset_bytes = arguments.offset_bytes.value_or(0);
-    exported.size_bytes = arguments.size_bytes;
-    exported.read_only = !image.disk->writable();
+    exported.part.disk = image.disk.get();
+    exported.part.offset_bytes = arguments.offset_bytes.value_or(0);
+    exported.part.size_bytes = arguments.size_bytes;
     exports.push_back(std::move(exported));
   }
   return exports;
@@ -162,8 +149,8 @@ Task<Result<void>> serve_images(const Arguments& arguments, std::vector<Image>& 
 Task<Result<void>> serve(const Arguments& arguments, Background& background) {
   BYRE_CO_TRY(std::vector<Image> images, named_images(arguments));
   Result<void> served = co_await serve_images(arguments, images, background);
-  Result<void> closed = co_await close_images(images);
-  co_return served ? std::move(closed) : std::move(served);
+  for (const Image& image : images) served = co_await close_after(std::move(served), image.disk.get());
+  co_return served;
 }
 
 Task<Result<std::vector<nbd::OfferedExport>>> ask_for_exports(const Arguments& arguments) {
@@ -183,13 +170,9 @@ int run_list(const Arguments& arguments) {
 
 int run(const Arguments& arguments) {
   if (arguments.list) return run_list(arguments);
-  Background background;
-  if (arguments.fork) {
-    auto entered = Background::enter();
-    if (!entered) return report(std::unexpected(entered.error()));
-    background = *std::move(entered);
-  }
-  return report(run_on_loop(serve(arguments, background)));
+  Result<Background> background = arguments.fork ? Background::enter() : Background();
+  if (!background) return report(std::unexpected(background.error()));
+  return report(run_on_loop(serve(arguments, *background)));
 }
 
 Result<> read_port(const std::string& word, std::optional<unsigned>& port) {

@@ -95,6 +95,12 @@ void Background::ready() {
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) ::dup2(nowhere.get(), stream);
 }
 
+Task<Result<void>> close_after(Result<void> outcome, Disk* disk) {
+  if (!disk) co_return outcome;
+  Result<void> closed = co_await disk->close();
+  co_return outcome ? std::move(closed) : std::move(outcome);
+}
+
 Result<PidFile> PidFile::write(std::string path) {
   const std::string what = fmt::format("cannot write the process id to '{}'", escape_untrusted(path));
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644));

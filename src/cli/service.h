@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "byre/base/result.h"
+#include "byre/data/disk.h"
 #include "byre/task/socket.h"
 #include "byre/task/sync.h"
 
@@ -30,6 +31,9 @@ class Background {
  private:
   Descriptor to_parent_;
 };
+
+// Closes the disk, if there is one, and returns the first error of both.
+Task<Result<void>> close_after(Result<void> outcome, Disk* disk);
 
 // Holds the process id while it lives.
 class PidFile {

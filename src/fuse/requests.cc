@@ -64,7 +64,7 @@ struct Callbacks {
 
   static void open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* info) {
     const File* file = self(request).file(inode);
-    if (!file || ((info->flags & O_ACCMODE) != O_RDONLY && !writable(*file))) {
+    if (!file || ((info->flags & O_ACCMODE) != O_RDONLY && !file->part.writable())) {
       fuse_reply_err(request, file ? EACCES : EISDIR);
       return;
     }
@@ -117,7 +117,7 @@ struct Callbacks {
       fuse_reply_err(request, EINVAL);
       return;
     }
-    if (offset < 0 || static_cast<std::uint64_t>(offset) >= size_of(*file)) {
+    if (offset < 0 || static_cast<std::uint64_t>(offset) >= file->part.size()) {
       fuse_reply_err(request, ENXIO);
       return;
     }
@@ -145,9 +145,9 @@ struct Callbacks {
     struct statvfs result{};
     result.f_bsize = result.f_frsize = block_bytes;
     for (const std::uint64_t inode : self(request).tree_.children(root_inode)) {
-      if (const File* file = self(request).file(inode)) result.f_blocks += size_of(*file) / block_bytes;
+      if (const File* file = self(request).file(inode)) result.f_blocks += file->part.size() / block_bytes;
     }
-    if (const File* file = self(request).file(root_inode)) result.f_blocks = size_of(*file) / block_bytes;
+    if (const File* file = self(request).file(root_inode)) result.f_blocks = file->part.size() / block_bytes;
     result.f_namemax = 255;
     fuse_reply_statfs(request, &result);
   }
@@ -188,9 +188,9 @@ struct stat Requests::attributes(std::uint64_t inode) const {
   made.st_blksize = 4096;
   const File* of = file(inode);
   made.st_nlink = of ? 1 : 2;
-  made.st_mode = of ? S_IFREG | (writable(*of) ? 0600U : 0400U) : S_IFDIR | 0500U;
+  made.st_mode = of ? S_IFREG | (of->part.writable() ? 0600U : 0400U) : S_IFDIR | 0500U;
   if (of) {
-    made.st_size = static_cast<off_t>(size_of(*of));
+    made.st_size = static_cast<off_t>(of->part.size());
     made.st_blocks = made.st_size / block_bytes;
   }
   return made;
@@ -199,47 +199,47 @@ struct stat Requests::attributes(std::uint64_t inode) const {
 Requests::Range Requests::range(std::uint64_t inode, std::uint64_t offset_bytes, std::uint64_t length_bytes) const {
   const File* of = file(inode);
   if (!of) return {nullptr, 0, 0};
-  const std::uint64_t size = size_of(*of);
+  const std::uint64_t size = of->part.size();
   const std::uint64_t begin = std::min(offset_bytes, size);
-  return {of, of->offset_bytes + begin, std::min(length_bytes, size - begin)};
+  return {of, of->part.offset_bytes + begin, std::min(length_bytes, size - begin)};
 }
 
 Task<Result<void>> Requests::read(fuse_req_t request, Range range) {
   Buffer data(range.length_bytes);
   Result<void> done;
-  if (range.length_bytes > 0) done = co_await range.file->disk->read(range.offset_bytes, data.bytes());
+  if (range.length_bytes > 0) done = co_await range.file->part.disk->read(range.offset_bytes, data.bytes());
   if (done) {
     fuse_reply_buf(request, reinterpret_cast<const char*>(data.data()), data.size());
   } else {
-    fuse_reply_err(request, error_number(done.error()));
+    answer(request, done);
   }
   co_return Result<void>{};
 }
 
 Task<Result<void>> Requests::write(fuse_req_t request, Range range, Buffer data) {
   Result<void> done;
-  if (range.length_bytes > 0) done = co_await range.file->disk->write(range.offset_bytes, data.bytes());
+  if (range.length_bytes > 0) done = co_await range.file->part.disk->write(range.offset_bytes, data.bytes());
   if (done) {
     fuse_reply_write(request, data.size());
   } else {
-    fuse_reply_err(request, error_number(done.error()));
+    answer(request, done);
   }
   co_return Result<void>{};
 }
 
 Task<Result<void>> Requests::synchronize(fuse_req_t request, const File& file) {
-  const Result<void> done = co_await file.disk->flush();
-  fuse_reply_err(request, done ? 0 : error_number(done.error()));
+  const Result<void> done = co_await file.part.disk->flush();
+  answer(request, done);
   co_return Result<void>{};
 }
 
 Task<Result<void>> Requests::clear(fuse_req_t request, Range range, bool punches) {
   Result<void> done;
   if (range.length_bytes > 0) {
-    done = co_await range.file->disk->write_zeroes(range.offset_bytes, range.length_bytes,
-                                                   punches ? ZeroMode::unmap : ZeroMode::keep);
+    done = co_await range.file->part.disk->write_zeroes(range.offset_bytes, range.length_bytes,
+                                                        punches ? ZeroMode::unmap : ZeroMode::keep);
   }
-  fuse_reply_err(request, done ? 0 : error_number(done.error()));
+  answer(request, done);
   co_return Result<void>{};
 }
 
@@ -248,7 +248,7 @@ Task<Result<void>> Requests::seek(fuse_req_t request, Range range, bool for_data
   std::uint64_t at = range.offset_bytes;
   const std::uint64_t end = at + range.length_bytes;
   while (at < end) {
-    const auto status = co_await range.file->disk->status(at, end - at);
+    const auto status = co_await range.file->part.disk->status(at, end - at);
     if (!status) {
       fuse_reply_err(request, error_number(status.error()));
       co_return Result<void>{};
@@ -260,9 +260,13 @@ Task<Result<void>> Requests::seek(fuse_req_t request, Range range, bool for_data
   if (at >= end && for_data) {
     fuse_reply_err(request, ENXIO);
   } else {
-    fuse_reply_lseek(request, static_cast<off_t>(at - range.file->offset_bytes));
+    fuse_reply_lseek(request, static_cast<off_t>(at - range.file->part.offset_bytes));
   }
   co_return Result<void>{};
+}
+
+void Requests::answer(fuse_req_t request, const Result<void>& done) const {
+  fuse_reply_err(request, done ? 0 : error_number(done.error()));
 }
 
 int Requests::error_number(const Error& error) const {

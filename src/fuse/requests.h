@@ -40,6 +40,7 @@ class Requests {
   Task<Result<void>> synchronize(fuse_req_t request, const File& file);
   Task<Result<void>> clear(fuse_req_t request, Range range, bool punches);
   Task<Result<void>> seek(fuse_req_t request, Range range, bool for_data);
+  void answer(fuse_req_t request, const Result<void>& done) const;
   int error_number(const Error& error) const;
 
   const Tree& tree_;

@@ -18,11 +18,7 @@ Result<Tree> Tree::make(const std::vector<File>& files, bool root_is_file) {
   Tree tree;
   tree.nodes_.push_back({});
   for (const File& file : files) {
-    const std::uint64_t disk_bytes = file.disk->size_bytes();
-    if (file.offset_bytes > disk_bytes || file.size_bytes.value_or(0) > disk_bytes - file.offset_bytes) {
-      return fail(ErrorCode::invalid_argument, "'{}' does not lie in its disk, which has {} bytes",
-                  escape_untrusted(file.name), disk_bytes);
-    }
+    BYRE_CHECK(file.part.check());
     if (root_is_file) continue;
     BYRE_CHECK(tree.add(file));
   }

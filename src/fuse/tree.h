@@ -35,9 +35,4 @@ class Tree {
   std::vector<Node> nodes_;  // of inode 1, 2, ...
 };
 
-inline std::uint64_t size_of(const File& file) {
-  return file.size_bytes.value_or(file.disk->size_bytes() - file.offset_bytes);
-}
-inline bool writable(const File& file) { return !file.read_only && file.disk->writable(); }
-
 }  // namespace byre::fuse

@@ -44,15 +44,14 @@ class ExtentList {
 
 }  // namespace
 
-Task<Result<std::vector<std::vector<Extent>>>> find_extents(const Export& exported,
-                                                            const std::vector<Context>& contexts,
+Task<Result<std::vector<std::vector<Extent>>>> find_extents(const DiskPart& part, const std::vector<Context>& contexts,
                                                             std::uint64_t offset_bytes, std::uint64_t length_bytes,
                                                             bool one) {
   std::vector<ExtentList> lists(contexts.size(), ExtentList(one ? 1 : most_extents));
-  std::uint64_t at = exported.offset_bytes + offset_bytes;
+  std::uint64_t at = part.offset_bytes + offset_bytes;
   const std::uint64_t end = at + length_bytes;
   for (unsigned step = 0; at < end && step < most_steps; ++step) {
-    BYRE_CO_TRY(const BlockStatus status, co_await exported.disk->status(at, end - at));
+    BYRE_CO_TRY(const BlockStatus status, co_await part.disk->status(at, end - at));
     for (std::size_t i = 0; i < lists.size(); ++i) lists[i].add(status.length_bytes, flags_in(contexts[i], status));
     at += status.length_bytes;
     if (std::ranges::all_of(lists, &ExtentList::closed)) break;

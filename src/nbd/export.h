@@ -1,7 +1,9 @@
 // An export as connections use it.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <string_view>
 
 #include "byre/nbd/server.h"
 #include "nbd/protocol.h"
@@ -15,17 +17,11 @@ constexpr std::string_view context_name(Context context) {
 }
 inline constexpr std::array all_contexts{Context::allocation, Context::depth};
 
-inline bool writable(const Export& exported) { return !exported.read_only && exported.disk->writable(); }
-
-inline std::uint64_t size_of(const Export& exported) {
-  return exported.size_bytes.value_or(exported.disk->size_bytes() - exported.offset_bytes);
-}
-
 inline std::uint16_t flags_of(const Export& exported, Style style) {
   std::uint16_t flags =
       export_flag::has_flags | export_flag::flush | export_flag::fua | export_flag::multi_conn | export_flag::cache;
   if (style != Style::simple) flags |= export_flag::do_not_fragment;
-  if (!writable(exported)) return flags | export_flag::read_only;
+  if (!exported.part.writable()) return flags | export_flag::read_only;
   return flags | export_flag::trim | export_flag::write_zeroes | export_flag::fast_zero;
 }
 

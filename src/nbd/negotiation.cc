@@ -121,7 +121,7 @@ Task<Result<Negotiation::Next>> Negotiation::enter_by_name(ConstBytes data) {
   }
   if (policy_.is_stopping() || !policy_.take_place()) co_return fail(ErrorCode::refused, "there is no room for it now");
   MessageWriter answer;
-  answer.put64(size_of(*exported)).put16(flags_of(*exported, agreement_.style));
+  answer.put64(exported->part.size()).put16(flags_of(*exported, agreement_.style));
   constexpr std::array<std::byte, 124> zeroes{};
   if (!no_zeroes_) answer.put(zeroes);
   BYRE_CO_CHECK(co_await send(answer.bytes()));
@@ -195,13 +195,13 @@ void Negotiation::add_info(MessageWriter& out, Header header, const InfoRequest&
     return std::ranges::find(request.wanted, static_cast<std::uint16_t>(kind)) != request.wanted.end();
   };
   add(Info::export_size,
-      [&](MessageWriter& item) { item.put64(size_of(exported)).put16(flags_of(exported, agreement_.style)); });
+      [&](MessageWriter& item) { item.put64(exported.part.size()).put16(flags_of(exported, agreement_.style)); });
   if (wanted(Info::name)) add(Info::name, [&](MessageWriter& item) { item.put(exported.name); });
   if (wanted(Info::description) && !exported.description.empty()) {
     add(Info::description, [&](MessageWriter& item) { item.put(exported.description); });
   }
   // Sent unasked, too: a client that does not know the limits may break them.
-  const std::uint64_t cluster_bytes = exported.disk->cluster_size_bytes();
+  const std::uint64_t cluster_bytes = exported.part.disk->cluster_size_bytes();
   add(Info::block_size, [&](MessageWriter& item) {
     item.put32(1).put32(static_cast<std::uint32_t>(std::clamp<std::uint64_t>(cluster_bytes, 4096, 64 << 10)));
     item.put32(options_.limits.request_bytes);

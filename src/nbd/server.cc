@@ -89,17 +89,15 @@ Task<Result<void>> LoopServer::run(std::vector<Listener> listeners) {
 }
 
 void LoopServer::stop() {
-  if (!stopping_) log(LogLevel::note, "stopping: no more requests are taken");
-  const bool first = !std::exchange(stopping_, true);
+  if (std::exchange(stopping_, true)) return;
+  log(LogLevel::note, "stopping: no more requests are taken");
   for (Listener& listener : listeners_) listener.stop();
-  if (first) {
-    for (Connection& connection : connections_) {
-      if (connection.negotiating) {
-        connection.socket.shut_down();
-      } else {
-        connection.socket.shut_down_receiving();
-        connection.deadline = Clock::now() + options_.limits.negotiation_time;
-      }
+  for (Connection& connection : connections_) {
+    if (connection.negotiating) {
+      connection.socket.shut_down();
+    } else {
+      connection.socket.shut_down_receiving();
+      connection.deadline = Clock::now() + options_.limits.negotiation_time;
     }
   }
   places_.wake_all();
@@ -155,10 +153,9 @@ Task<Result<void>> LoopServer::converse(Connection& connection) {
   policy.is_stopping = [this] { return stopping_; };
   Negotiation negotiation(exports_, options_, policy, wire);
   BYRE_CO_TRY(Agreement agreement, co_await negotiation.run());
-  if (!agreement.exported) co_return Result<void>{};
+  if (!agreement.exported || stopping_) co_return Result<void>{};
   connection.negotiating = false;
-  connection.deadline = stopping_ ? connection.deadline : Clock::time_point::max();
-  if (stopping_) co_return Result<void>{};
+  connection.deadline = Clock::time_point::max();
   Transmission transmission(std::move(agreement), options_, stopping_, wire);
   const Result<void> transmitted = co_await transmission.run();
   co_await wire.finish();
@@ -211,16 +208,11 @@ Task<Result<void>> LoopServer::watch_time() {
 }
 
 Result<void> check(const Export& exported) {
-  const std::uint64_t disk_bytes = exported.disk->size_bytes();
   if (exported.name.size() > longest_string_bytes || exported.description.size() > longest_string_bytes) {
     return fail(ErrorCode::invalid_argument, "an export's name and description have at most {} bytes",
                 longest_string_bytes);
   }
-  if (exported.offset_bytes > disk_bytes || exported.size_bytes.value_or(0) > disk_bytes - exported.offset_bytes) {
-    return fail(ErrorCode::invalid_argument, "the export '{}' does not lie in its disk, which has {} bytes",
-                escape_untrusted(exported.name), disk_bytes);
-  }
-  return {};
+  return exported.part.check();
 }
 
 }  // namespace

@@ -36,7 +36,8 @@ bool changes(const Request& request) {
 
 Transmission::Transmission(Agreement agreement, const ServerOptions& options, const bool& stopping, Wire& wire)
     : agreement_(std::move(agreement)),
-      disk_(*agreement_.exported->disk),
+      part_(agreement_.exported->part),
+      disk_(*part_.disk),
       options_(options),
       stopping_(stopping),
       wire_(wire),
@@ -111,9 +112,9 @@ Transmission::Checked Transmission::check(const Request& request) const {
     return refuse(Errno::einval, fmt::format("unknown command {}", request.command));
   }
   if (const Checked flags = check_flags(request); !flags) return flags;
-  if (changes(request) && !writable(*agreement_.exported)) return refuse(Errno::eperm, "the export is read-only");
+  if (changes(request) && !part_.writable()) return refuse(Errno::eperm, "the export is read-only");
   if (request.is(Command::flush)) return {};
-  const std::uint64_t size = size_of(*agreement_.exported);
+  const std::uint64_t size = part_.size();
   if (request.offset_bytes > size || request.length_bytes > size - request.offset_bytes) {
     const bool grows = request.is(Command::write) || request.is(Command::write_zeroes);
     return refuse(grows ? Errno::enospc : Errno::einval,
@@ -140,7 +141,7 @@ Transmission::Checked Transmission::check_flags(const Request& request) const {
 }
 
 Task<Transmission::Checked> Transmission::perform(const Request& request, Buffer& data) {
-  const std::uint64_t offset_bytes = agreement_.exported->offset_bytes + request.offset_bytes;
+  const std::uint64_t offset_bytes = part_.offset_bytes + request.offset_bytes;
   if (request.is(Command::flush)) co_return translate(co_await disk_.flush());
   if (request.length_bytes == 0 && !request.is(Command::block_status)) co_return Checked{};
   switch (static_cast<Command>(request.command)) {
@@ -155,7 +156,7 @@ Task<Transmission::Checked> Transmission::perform(const Request& request, Buffer
 }
 
 Task<Transmission::Checked> Transmission::change(const Request& request, const Buffer& data) {
-  const std::uint64_t offset_bytes = agreement_.exported->offset_bytes + request.offset_bytes;
+  const std::uint64_t offset_bytes = part_.offset_bytes + request.offset_bytes;
   Checked done;
   if (request.is(Command::write)) {
     done = translate(co_await disk_.write(offset_bytes, data.bytes()));
@@ -175,12 +176,12 @@ Task<Transmission::Checked> Transmission::write_zeroes(const Request& request) {
     co_return std::unexpected(Refusal{Errno::enotsup, "no faster than writing them"});
   }
   const ZeroMode mode = request.has(command_flag::no_hole) ? ZeroMode::keep : ZeroMode::unmap;
-  co_return translate(co_await disk_.write_zeroes(agreement_.exported->offset_bytes + request.offset_bytes,
-                                                  request.length_bytes, mode));
+  co_return translate(
+      co_await disk_.write_zeroes(part_.offset_bytes + request.offset_bytes, request.length_bytes, mode));
 }
 
 Task<Result<void>> Transmission::prefetch(const Request& request) {
-  std::uint64_t at = agreement_.exported->offset_bytes + request.offset_bytes;
+  std::uint64_t at = part_.offset_bytes + request.offset_bytes;
   const std::uint64_t end = at + std::min(request.length_bytes, most_prefetched_bytes);
   Buffer buffer(std::min(end - at, prefetch_step_bytes));
   while (at < end) {
@@ -195,8 +196,8 @@ Task<Transmission::Checked> Transmission::send_status(const Request& request) {
   if (request.length_bytes == 0) {
     co_return std::unexpected(Refusal{Errno::einval, "the status of no bytes was asked for"});
   }
-  auto found = co_await find_extents(*agreement_.exported, agreement_.contexts, request.offset_bytes,
-                                     request.length_bytes, request.has(command_flag::one_extent));
+  auto found = co_await find_extents(part_, agreement_.contexts, request.offset_bytes, request.length_bytes,
+                                     request.has(command_flag::one_extent));
   if (!found) co_return translate(std::unexpected(std::move(found).error()));
   for (std::size_t i = 0; i < found->size(); ++i) {
     const bool last = i + 1 == found->size();

@@ -50,6 +50,7 @@ class Transmission {
   std::uint64_t held_bytes(const Request& request) const;
 
   Agreement agreement_;
+  const DiskPart& part_;
   Disk& disk_;
   const ServerOptions& options_;
   const bool& stopping_;

@@ -5,31 +5,17 @@ set -euo pipefail
 [[ -w /dev/fuse && $EUID == 0 ]] || exit 77
 for tool in mke2fs debugfs e2fsck sfdisk losetup fusermount3; do command -v "$tool" >/dev/null || exit 77; done
 
-fail() { echo "$*" >&2; exit 1; }
+. "$(dirname "$(realpath "$0")")/lib/service.sh"
 
-process= loop=
+loop=
 clean_up() {
   if [[ -n $loop ]]; then losetup -d "$loop" || true; fi
-  if [[ -n $process ]]; then kill "$process" 2>/dev/null || true; wait "$process" || true; fi
+  end_service
 }
 trap clean_up EXIT
 
-# show IMAGE PLACE WORDS...
-show() {
-  "$BYRE" mount "$@" >mount.log 2>&1 &
-  process=$!
-  for _ in $(seq 1000); do
-    if grep -q ' is at ' mount.log; then return; fi
-    kill -0 "$process" 2>/dev/null || fail "does not mount: $(cat mount.log)"
-    sleep 0.01
-  done
-  fail "does not mount in time"
-}
-# ended: by itself, after it was unmounted.
-ended() {
-  wait "$process" || fail "ends with an error: $(cat mount.log)"
-  process=
-}
+# show IMAGE PLACE WORDS...: until `service_ended`, after it was unmounted, or `finish_service`.
+show() { start_service ' is at ' mount "$@"; }
 
 "$BYRE" create -q -f qcow2 disk.qcow2 64M
 : >file
@@ -43,7 +29,7 @@ if cat file >/dev/null && dd if=/dev/zero of=file bs=1M count=1 seek=64 conv=not
   fail "it can be written behind its end"
 fi
 umount file
-ended
+service_ended
 [[ ! -s file ]] || fail "what the file was before is not back"
 qemu-img check -q disk.qcow2
 "$BYRE" convert -q -O raw disk.qcow2 disk.raw
@@ -62,8 +48,7 @@ fstrim mounted || fail "fstrim"
 umount mounted
 losetup -d "$loop"
 loop=
-kill "$process"
-ended
+finish_service
 qemu-img check -q disk.qcow2
 "$BYRE" convert -q -O raw disk.qcow2 disk.raw
 e2fsck -fn disk.raw >/dev/null 2>&1 || fail "e2fsck after a loop device"
@@ -102,7 +87,7 @@ os.close(fd)
 assert open("file", "rb").seek(0, 2) == 64 * MIB
 PYTHON
 fusermount3 -u file
-ended
+service_ended
 qemu-img check -q holes.qcow2
 qemu-img convert -f qcow2 -O raw holes.qcow2 holes.raw
 [[ $(dd if=holes.raw bs=5 count=1 skip=20M iflag=skip_bytes status=none) == hello ]] || fail "mmap"
@@ -128,8 +113,7 @@ if dd if=/dev/zero of=directory/snapshots/state1 bs=512 count=1 conv=notrunc sta
 fi
 # In use when the signal comes: the file shows errors from then on, the image is closed.
 exec 7<directory/disk
-kill "$process"
-ended
+finish_service
 exec 7<&-
 [[ -z $(ls directory) ]] || fail "still mounted"
 qemu-img check -q many.qcow2
@@ -145,7 +129,7 @@ for label in dos gpt; do
   [[ $(stat -c '%s %a' file) == '2097152 400' ]] || fail "$label: $(stat -c '%s %a' file)"
   cmp file <(dd if=raw bs=512 skip=16384 count=4096 status=none)
   umount file
-  ended
+  service_ended
   if timeout 20 "$BYRE" mount partitions.qcow2 file --partition 3 >out 2>&1; then fail "$label: partition 3"; fi
   grep -q 'no partition 3' out || fail "$label: $(cat out)"
 done
@@ -154,7 +138,7 @@ printf 'label: dos\nstart=2048, size=40960, type=5\nstart=4096, size=2048\nstart
 show partitions.qcow2 file --partition 6
 [[ $(stat -c %s file) == 2097152 ]] || fail "logical: $(stat -c %s file)"
 umount file
-ended
+service_ended
 
 # To the background, and refusals.
 "$BYRE" mount --fork --pid-file pid disk.qcow2 file >/dev/null

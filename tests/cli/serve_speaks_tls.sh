@@ -3,31 +3,12 @@
 set -euo pipefail
 for tool in nbdinfo nbdcopy openssl; do command -v "$tool" >/dev/null || exit 77; done
 . "$(dirname "$(realpath "$0")")/lib/certificates.sh"
-
-fail() { echo "$*" >&2; exit 1; }
-
-server=
-stop() {
-  if [[ -n $server ]]; then kill "$server" 2>/dev/null || true; wait "$server" || true; fi
-}
-trap stop EXIT
+. "$(dirname "$(realpath "$0")")/lib/service.sh"
 
 # serve WORDS...: on a port of 127.0.0.1, which `port` is then.
 serve() {
-  "$BYRE" serve --port 0 --persistent --shared 0 "$@" disk.qcow2 >serve.log 2>&1 &
-  server=$!
-  for _ in $(seq 1000); do
-    port=$(sed -n 's/^listening on 127\.0\.0\.1://p' serve.log)
-    if [[ -n $port ]]; then return; fi
-    kill -0 "$server" 2>/dev/null || fail "does not serve: $(cat serve.log)"
-    sleep 0.01
-  done
-  fail "does not serve in time"
-}
-finish() {
-  kill "$server"
-  wait "$server" || fail "ends with an error: $(cat serve.log)"
-  server=
+  start_service '^listening on ' serve --port 0 --persistent --shared 0 "$@" disk.qcow2
+  port=$(sed -n 's/^listening on 127\.0\.0\.1://p' service.log)
 }
 
 speaks_tls() { timeout 20 nbdinfo "$1" 2>&1 | grep -q 'with TLS' || fail "$2: $(timeout 20 nbdinfo "$1" 2>&1)"; }
@@ -59,18 +40,18 @@ gets_nothing "${with_certificates}others" "a client of another authority"
 mkdir without && cp pki/ca-cert.pem without
 gets_nothing "nbds://localhost:$port/?tls-certificates=without" "a client without a certificate"
 gets_nothing "nbd://localhost:$port/" "a client without TLS"
-finish
-grep -q 'peer did not return a certificate' serve.log || fail "the log does not say why: $(cat serve.log)"
+finish_service
+grep -q 'peer did not return a certificate' service.log || fail "the log does not say why: $(cat service.log)"
 
 serve --tls-certificates pki
 copies "nbds://localhost:$port/?tls-certificates=without"
 gets_nothing "nbd://localhost:$port/" "TLS is required"
-finish
+finish_service
 
 serve --tls on --tls-certificates pki
 speaks_tls "nbds://localhost:$port/?tls-certificates=without" "TLS is there for those who want it"
 copies "nbd://localhost:$port/"
-finish
+finish_service
 
 # Shared keys, alone and beside certificates, and a write through them.
 for more in '' '--tls-certificates pki --tls-verify-peer'; do
@@ -81,7 +62,7 @@ for more in '' '--tls-certificates pki --tls-verify-peer'; do
   gets_nothing "nbds://mallory@localhost:$port/?tls-psk-file=unknown-keys" "a client with an unknown name"
   gets_nothing "nbd://localhost:$port/" "a client without TLS"
   nbdcopy wanted.raw "nbds://alice@localhost:$port/?tls-psk-file=keys"
-  finish
+  finish_service
 done
 qemu-img compare -q -f raw -F qcow2 wanted.raw disk.qcow2
 

@@ -3,31 +3,10 @@
 set -euo pipefail
 for tool in nbdinfo nbdcopy qemu-img qemu-io fio; do command -v "$tool" >/dev/null || exit 77; done
 
-fail() { echo "$*" >&2; exit 1; }
+. "$(dirname "$(realpath "$0")")/lib/service.sh"
 
-server=
-stop() {
-  if [[ -n $server ]]; then kill "$server" 2>/dev/null || true; wait "$server" || true; fi
-}
-trap stop EXIT
-
-# serve WORDS...: until `finish`.
-serve() {
-  "$BYRE" serve --socket socket --persistent --shared 0 "$@" >serve.log 2>&1 &
-  server=$!
-  for _ in $(seq 1000); do
-    if grep -q '^listening on ' serve.log; then return; fi
-    kill -0 "$server" 2>/dev/null || fail "does not serve: $(cat serve.log)"
-    sleep 0.01
-  done
-  fail "does not serve in time"
-}
-
-finish() {
-  kill "$server"
-  wait "$server" || fail "ends with an error: $(cat serve.log)"
-  server=
-}
+# serve WORDS...: until `finish_service`.
+serve() { start_service '^listening on ' serve --socket socket --persistent --shared 0 "$@"; }
 
 uri='nbd+unix:///?socket=socket'
 
@@ -55,13 +34,13 @@ cmp copy.raw wanted.raw
 qemu-img convert -f raw -O raw "$uri" copy.raw
 cmp copy.raw wanted.raw
 if qemu-io -f raw -c 'write 0 512' "$uri" >/dev/null 2>&1; then fail "writes to a read-only export"; fi
-finish
+finish_service
 
 # The other way, over 4 connections, and zeros stay sparse.
 "$BYRE" create -q -f qcow2 target.qcow2 96M
 serve target.qcow2
 nbdcopy --connections=4 --destination-is-zero --flush wanted.raw "$uri"
-finish
+finish_service
 qemu-img check -q target.qcow2
 qemu-img compare -q -f raw -F qcow2 wanted.raw target.qcow2
 stored=$(stat -c %s target.qcow2)
@@ -71,7 +50,7 @@ stored=$(stat -c %s target.qcow2)
 serve disk.qcow2
 qemu-io -f raw -c 'write -q -P 3 5M 3M' -c 'write -q -z -u 20M 1M' -c 'discard -q 0 64k' -c 'read -q -P 3 5M 3M' \
   -c 'read -q -P 0 20M 1M' -c 'read -q -P 0 0 64k' -c 'read -q -P 7 64k 960k' -c flush "$uri"
-finish
+finish_service
 qemu-img check -q disk.qcow2
 qemu-io -f qcow2 -c 'read -q -P 3 5M 3M' -c 'read -q -P 0 20M 1M' -c 'read -q -P 0 0 64k' disk.qcow2
 
@@ -80,5 +59,5 @@ qemu-io -f qcow2 -c 'read -q -P 3 5M 3M' -c 'read -q -P 0 20M 1M' -c 'read -q -P
 serve fio.qcow2
 fio --ioengine=nbd --uri="$uri" --rw=randrw --bs=4k --size=48m --offset_increment=48m --numjobs=4 --iodepth=32 \
   --verify=crc32c --verify_fatal=1 --io_size=16m --name=mix --output=fio.log || fail "fio: $(cat fio.log)"
-finish
+finish_service
 qemu-img check -q fio.qcow2

@@ -1,25 +1,20 @@
 // Disks as files: any program reads and writes them, without kernel modules of its own (FUSE).
 #pragma once
 
-#include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "byre/base/log.h"
 #include "byre/base/result.h"
-#include "byre/data/disk.h"
+#include "byre/data/disk_part.h"
 
 namespace byre::fuse {
 
 // A disk, or a part of it, as a file of fixed size.
 struct File {
-  std::string name;                         // in the directory; one "/" puts it into a directory there
-  Disk* disk = nullptr;                     // must outlive the mount's run
-  std::uint64_t offset_bytes = 0;           // of the disk, where the file begins
-  std::optional<std::uint64_t> size_bytes;  // none: up to the disk's end
-  bool read_only = false;                   // also if the disk is not writable
+  std::string name;  // in the directory; one "/" puts it into a directory there
+  DiskPart part;
 };
 
 struct MountOptions {

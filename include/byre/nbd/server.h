@@ -8,13 +8,12 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "byre/base/log.h"
 #include "byre/base/result.h"
-#include "byre/data/disk.h"
+#include "byre/data/disk_part.h"
 #include "byre/task/socket.h"
 
 namespace byre::nbd {
@@ -23,10 +22,7 @@ namespace byre::nbd {
 struct Export {
   std::string name;  // what clients ask for: at most 4096 bytes of UTF-8; empty: the default export
   std::string description;
-  Disk* disk = nullptr;                     // must outlive the server's run; others may use it at the same time
-  std::uint64_t offset_bytes = 0;           // of the disk, where the export begins
-  std::optional<std::uint64_t> size_bytes;  // of the export; none: up to the disk's end
-  bool read_only = false;                   // also if the disk is not writable
+  DiskPart part;
 };
 
 // What clients may make the server do. A connection never holds more memory than `in_flight_bytes`, one request more,
