@@ -24,9 +24,13 @@ const std::map<unsigned, std::vector<HostileImage>>& images_by_rule() {
   return sorted;
 }
 
+// H-59 is about files that change (hostile_file_test.cc). Not taken from the images: to make them takes a tenth of a
+// second, which every other test of this program would pay too.
 std::vector<unsigned> rules() {
   std::vector<unsigned> all;
-  for (const auto& [rule, images] : images_by_rule()) all.push_back(rule);
+  for (unsigned rule = 8; rule <= 60; ++rule) {
+    if (rule != 59) all.push_back(rule);
+  }
   return all;
 }
 
@@ -129,9 +133,10 @@ TEST_P(HostileRule, IsToldByInspection) {
 INSTANTIATE_TEST_SUITE_P(H, HostileRule, testing::ValuesIn(rules()),
                          [](const auto& parameter) { return std::to_string(parameter.param); });
 
-// H-59 is about files that change (hostile_file_test.cc).
-TEST(HostileImages, ThereIsOneForEveryRule) {
-  for (unsigned rule = 8; rule <= 60; ++rule) EXPECT_TRUE(images_by_rule().contains(rule) || rule == 59) << rule;
+TEST(HostileImages, ThereIsOneForEveryRuleAndARuleForEveryOne) {
+  std::vector<unsigned> rules_of_images;
+  for (const auto& [rule, images] : images_by_rule()) rules_of_images.push_back(rule);
+  EXPECT_EQ(rules_of_images, rules());
 }
 
 // What is refused must be refused for its own fault: the sample without any fault serves every request.
