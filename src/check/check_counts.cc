@@ -11,7 +11,7 @@
 namespace byre::check {
 namespace {
 
-constexpr std::uint64_t group = 32;
+constexpr std::uint64_t counts_at_once = 32;
 constexpr std::size_t most_bad_counts_in_detail = 1 << 16;
 
 }  // namespace
@@ -22,8 +22,8 @@ ConstBytes Checker::pattern_of(std::uint64_t count) {
   if (patterns_.size() <= count) patterns_.resize(count + 1);
   std::vector<std::byte>& pattern = patterns_[count];
   if (pattern.empty()) {
-    pattern.resize(group * geometry_.refcount_bits() / 8);
-    for (std::uint64_t i = 0; i < group; ++i) {
+    pattern.resize(counts_at_once * geometry_.refcount_bits() / 8);
+    for (std::uint64_t i = 0; i < counts_at_once; ++i) {
       format::store_refcount(pattern.data(), geometry_.refcount_order, i, count);
     }
   }
@@ -51,13 +51,13 @@ Task<Result<void>> Checker::read_blocks() {
 
 void Checker::compare_block(const BlockUse& block, ConstBytes bytes) {
   const std::uint64_t base = block.table_index << geometry_.refcount_block_bits();
-  for (std::uint64_t i = 0; i < geometry_.refcounts_per_block(); i += group) {
+  for (std::uint64_t i = 0; i < geometry_.refcounts_per_block(); i += counts_at_once) {
     const std::byte* counts = bytes.data() + (i << geometry_.refcount_order) / 8;
     if (const auto uniform = references_.uniform_32(base + i)) {
       const ConstBytes pattern = pattern_of(*uniform);
       if (!pattern.empty() && std::memcmp(counts, pattern.data(), pattern.size()) == 0) continue;
     }
-    for (std::uint64_t j = i; j < i + group; ++j) {
+    for (std::uint64_t j = i; j < i + counts_at_once; ++j) {
       compare_one(base + j, format::load_refcount(bytes.data(), geometry_.refcount_order, j));
     }
   }

@@ -11,7 +11,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct AmendArguments {
   std::string file;
   std::vector<std::string> options;
   bool force = false;
@@ -63,7 +63,7 @@ Result<AmendOptions> parse(ops::OptionList list) {
   return options;
 }
 
-Task<Result<void>> amend_file(const Arguments& arguments, AmendOptions options) {
+Task<Result<void>> amend_file(const AmendArguments& arguments, AmendOptions options) {
   OpenOptions open = open_options(arguments.open, arguments.quiet);
   open.writable = true;
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(open)));
@@ -72,7 +72,7 @@ Task<Result<void>> amend_file(const Arguments& arguments, AmendOptions options) 
   co_return done ? closed : done;
 }
 
-int run(const Arguments& arguments) {
+int run_amend(const AmendArguments& arguments) {
   if (arguments.options.empty()) {
     print_error("options must be given: -o compat=1.1,lazy_refcounts=on, for instance; -o help lists them");
     return exit_failure;
@@ -100,11 +100,11 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_amend(Cli& cli) {
-  auto [parser, arguments] = cli.add<Arguments>({"amend", "Change options of an image in place",
-                                                 "  byre amend -o compat=1.1,lazy_refcounts=on disk.qcow2\n"
-                                                 "  byre amend -o refcount_bits=64 disk.qcow2\n"
-                                                 "  byre amend -o help\n"},
-                                                run);
+  auto [parser, arguments] = cli.add<AmendArguments>({"amend", "Change options of an image in place",
+                                                      "  byre amend -o compat=1.1,lazy_refcounts=on disk.qcow2\n"
+                                                      "  byre amend -o refcount_bits=64 disk.qcow2\n"
+                                                      "  byre amend -o help\n"},
+                                                     run_amend);
   parser.add_option("file", arguments.file, "the image");
   add_option_lists(parser, arguments.options);
   parser.add_flag("--force", arguments.force, "accepted: nothing here needs it");

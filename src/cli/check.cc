@@ -20,7 +20,7 @@ constexpr int exit_leaks = 3;
 constexpr int exit_no_check = 63;
 constexpr std::size_t most_findings_in_json = 10'000;
 
-struct Arguments {
+struct CheckArguments {
   std::string file;
   std::optional<std::string> format;
   std::optional<std::string> repair;
@@ -146,7 +146,7 @@ Result<Repair> parse_repair(const std::optional<std::string>& word) {
   return fail(ErrorCode::invalid_argument, "-r takes 'leaks' or 'all', not '{}'", escape_untrusted(*word));
 }
 
-Result<CheckFileOptions> file_options(const Arguments& arguments) {
+Result<CheckFileOptions> file_options(const CheckArguments& arguments) {
   CheckFileOptions options;
   options.format = arguments.format;
   options.force_share = arguments.force_share;
@@ -167,7 +167,7 @@ struct Checked {
   Json findings = Json::array();
 };
 
-Checked check_one(const Arguments& arguments, const std::string& file, CheckFileOptions options) {
+Checked check_one(const CheckArguments& arguments, const std::string& file, CheckFileOptions options) {
   Checked checked;
   const bool as_json = arguments.output == OutputFormat::json;
   options.check.on_finding = [&](const Finding& finding) {
@@ -197,7 +197,7 @@ void print_text_of(const Checked& checked) {
       "is opened for writing, and by -r all.");
 }
 
-int run_check(const Arguments& arguments, CheckFileOptions options) {
+int run_check(const CheckArguments& arguments, CheckFileOptions options) {
   Checked checked = check_one(arguments, arguments.file, std::move(options));
   if (checked.exit_code == exit_no_check) print_error(escape_untrusted(arguments.file) + ": raw images have no check");
   if (!checked.report) return checked.exit_code;
@@ -218,7 +218,7 @@ int worse(int one, int other) {
   return exit_success;
 }
 
-Result<std::vector<ImageInfo>> layers_of(const Arguments& arguments) {
+Result<std::vector<ImageInfo>> layers_of(const CheckArguments& arguments) {
   InfoOptions options;
   options.format = arguments.format;
   options.force_share = arguments.force_share;
@@ -227,7 +227,7 @@ Result<std::vector<ImageInfo>> layers_of(const Arguments& arguments) {
 }
 
 // Each layer by itself, top first. Those without a check are passed over.
-int run_chain(const Arguments& arguments, const CheckFileOptions& options) {
+int run_chain(const CheckArguments& arguments, const CheckFileOptions& options) {
   const auto layers = layers_of(arguments);
   if (!layers) return report(std::unexpected(layers.error()));
   Json all = Json::array();
@@ -248,7 +248,7 @@ int run_chain(const Arguments& arguments, const CheckFileOptions& options) {
   return exit_code;
 }
 
-int run_checks(const Arguments& arguments) {
+int run_checks(const CheckArguments& arguments) {
   auto options = file_options(arguments);
   if (!options) return report(std::unexpected(options.error()));
   if (!arguments.backing_chain) return run_check(arguments, *std::move(options));
@@ -257,7 +257,7 @@ int run_checks(const Arguments& arguments) {
   return exit_failure;
 }
 
-int run(const Arguments& arguments) {
+int run_check(const CheckArguments& arguments) {
   if (!arguments.apply_undo) return run_checks(arguments);
   if (arguments.repair || arguments.undo || arguments.data) {
     print_error("--apply-undo stands alone: it takes back what a repair did");
@@ -269,14 +269,15 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_check(Cli& cli) {
-  auto [parser, arguments] = cli.add<Arguments>({"check", "Say whether an image is sound, and repair it",
-                                                 "  byre check disk.qcow2\n"
-                                                 "  byre check --data --output=json disk.qcow2\n"
-                                                 "  byre check -r all --undo disk.undo disk.qcow2\n"
-                                                 "  byre check --apply-undo disk.undo disk.qcow2\n\n"
-                                                 "Exit codes: 0 sound, 1 could not be completed, 2 corruptions, 3 only "
-                                                 "leaks, 63 the format has no check\n"},
-                                                run);
+  auto [parser, arguments] =
+      cli.add<CheckArguments>({"check", "Say whether an image is sound, and repair it",
+                               "  byre check disk.qcow2\n"
+                               "  byre check --data --output=json disk.qcow2\n"
+                               "  byre check -r all --undo disk.undo disk.qcow2\n"
+                               "  byre check --apply-undo disk.undo disk.qcow2\n\n"
+                               "Exit codes: 0 sound, 1 could not be completed, 2 corruptions, 3 only "
+                               "leaks, 63 the format has no check\n"},
+                              run_check);
   parser.add_option("file", arguments.file, "the image").required();
   add_format(parser, arguments.format);
   parser.add_option(

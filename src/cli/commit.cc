@@ -8,14 +8,14 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct CommitArguments {
   ChainFlags chain;
   std::optional<std::string> base;
   std::optional<std::uint64_t> rate;
   bool keep = false;
 };
 
-Task<Result<void>> commit(const Arguments& arguments, ChainOptions options) {
+Task<Result<void>> commit(const CommitArguments& arguments, ChainOptions options) {
   OpenOptions open = open_options(arguments.chain.open, arguments.chain.quiet);
   BYRE_CO_TRY(CommitChain chain,
               co_await open_commit_chain(arguments.chain.file, std::move(open), arguments.base, arguments.keep));
@@ -25,7 +25,7 @@ Task<Result<void>> commit(const Arguments& arguments, ChainOptions options) {
   co_return closed;
 }
 
-int run(const Arguments& arguments) {
+int run_commit(const CommitArguments& arguments) {
   ChainOptions options;
   options.bytes_per_second = arguments.rate.value_or(0);
   return run_chain_work(arguments.chain, "committing", std::move(options), "Image committed.\n",
@@ -36,12 +36,12 @@ int run(const Arguments& arguments) {
 
 void register_commit(Cli& cli) {
   auto [parser, arguments] =
-      cli.add<Arguments>({"commit", "Move what an overlay holds into a layer below it",
-                          "  byre commit overlay.qcow2\n"
-                          "  byre commit -d -b base.qcow2 top.qcow2\n\n"
-                          "May be interrupted and run again. Layers between the image and the base "
-                          "cannot be used afterwards.\n"},
-                         run);
+      cli.add<CommitArguments>({"commit", "Move what an overlay holds into a layer below it",
+                                "  byre commit overlay.qcow2\n"
+                                "  byre commit -d -b base.qcow2 top.qcow2\n\n"
+                                "May be interrupted and run again. Layers between the image and the base "
+                                "cannot be used afterwards.\n"},
+                               run_commit);
   add_chain_flags(parser, arguments.chain, "the image whose changes are committed");
   parser.add_option("-b,--base", arguments.base, "commit into this layer of the chain (default: the backing file)")
       .type_name("FILE");

@@ -16,7 +16,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct CompactArguments {
   std::string file;
   bool zeroes = false;
   bool quiet = false;
@@ -25,7 +25,7 @@ struct Arguments {
   OpenFlags open;
 };
 
-void print_report(const Arguments& arguments, const CompactReport& report) {
+void print_report(const CompactArguments& arguments, const CompactReport& report) {
   if (arguments.output == OutputFormat::json) {
     print_json({{"filename", arguments.file},
                 {"file-size-before", report.file_size_before_bytes},
@@ -40,7 +40,7 @@ void print_report(const Arguments& arguments, const CompactReport& report) {
 }
 
 // The size is told once the file is closed: only then does it end where it will.
-Task<Result<void>> compact_file(const Arguments& arguments, CompactOptions options, CompactReport& report) {
+Task<Result<void>> compact_file(const CompactArguments& arguments, CompactOptions options, CompactReport& report) {
   OpenOptions open = open_options(arguments.open, arguments.quiet);
   open.writable = true;
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(open)));
@@ -51,7 +51,7 @@ Task<Result<void>> compact_file(const Arguments& arguments, CompactOptions optio
   co_return closed;
 }
 
-int run(const Arguments& arguments) {
+int run_compact(const CompactArguments& arguments) {
   catch_interrupts();
   Progress progress(arguments.progress, arguments.quiet, "compacting");
   CompactOptions options;
@@ -70,12 +70,12 @@ int run(const Arguments& arguments) {
 
 void register_compact(Cli& cli) {
   auto [parser, arguments] =
-      cli.add<Arguments>({"compact", "Make an image smaller in place",
-                          "  byre compact disk.qcow2\n"
-                          "  byre compact --zeroes disk.qcow2    # also reads all data for zeros\n\n"
-                          "Moves what lies at the end of the file into free space in front and cuts "
-                          "the file. Snapshots stay. May be interrupted and run again.\n"},
-                         run);
+      cli.add<CompactArguments>({"compact", "Make an image smaller in place",
+                                 "  byre compact disk.qcow2\n"
+                                 "  byre compact --zeroes disk.qcow2    # also reads all data for zeros\n\n"
+                                 "Moves what lies at the end of the file into free space in front and cuts "
+                                 "the file. Snapshots stay. May be interrupted and run again.\n"},
+                                run_compact);
   parser.add_option("file", arguments.file, "the image").required();
   parser.add_flag("--zeroes", arguments.zeroes, "keep no data for clusters that hold only zeros");
   add_cache_mode(parser, "-t,--cache", arguments.open.cache, "how the image is written");

@@ -17,7 +17,7 @@ constexpr int exit_cannot_open = 2;  // wrong options too: they must not pass fo
 constexpr int exit_cannot_get_status = 3;
 constexpr int exit_cannot_read = 4;
 
-struct Arguments {
+struct CompareArguments {
   std::string first;
   std::string second;
   OpenFlags open;
@@ -53,7 +53,7 @@ int report_comparison(const Comparison& comparison, bool quiet) {
   return comparison.difference == Difference::none ? exit_success : exit_different;
 }
 
-Task<Result<std::unique_ptr<Disk>>> open_image(std::string path, const Arguments& arguments,
+Task<Result<std::unique_ptr<Disk>>> open_image(std::string path, const CompareArguments& arguments,
                                                std::optional<std::string> format, std::optional<std::string> snapshot) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   BYRE_CO_CHECK(choose_snapshot(snapshot, options));
@@ -64,7 +64,7 @@ Task<Result<std::unique_ptr<Disk>>> open_image(std::string path, const Arguments
 // An outcome is known already; nothing was written, so there is nothing that closing could lose.
 Task<void> close_quietly(Disk& disk) { (void)co_await disk.close(); }
 
-Task<Result<int>> compare(const Arguments& arguments, CompareOptions options, Progress& progress) {
+Task<Result<int>> compare(const CompareArguments& arguments, CompareOptions options, Progress& progress) {
   auto first = co_await open_image(arguments.first, arguments, arguments.open.format, arguments.snapshot);
   if (!first) co_return report(std::unexpected(first.error()), exit_cannot_open);
   auto second = co_await open_image(arguments.second, arguments, arguments.second_format, arguments.second_snapshot);
@@ -82,7 +82,7 @@ Task<Result<int>> compare(const Arguments& arguments, CompareOptions options, Pr
   co_return report(std::unexpected(outcome.error().error), failure_code(outcome.error().step));
 }
 
-int run(const Arguments& arguments) {
+int run_compare(const CompareArguments& arguments) {
   Progress progress(arguments.progress, arguments.quiet, "comparing");
   CompareOptions options;
   options.strict = arguments.strict;
@@ -98,12 +98,12 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_compare(Cli& cli) {
-  auto [parser, arguments] = cli.add<Arguments>({"compare", "Tell whether two images have the same content",
-                                                 "  byre compare disk.img disk.qcow2\n"
-                                                 "  byre compare -s -f qcow2 -F qcow2 a.qcow2 b.qcow2\n"
-                                                 "  byre compare -l before-upgrade disk.qcow2 disk.qcow2\n",
-                                                 exit_cannot_open},
-                                                run);
+  auto [parser, arguments] = cli.add<CompareArguments>({"compare", "Tell whether two images have the same content",
+                                                        "  byre compare disk.img disk.qcow2\n"
+                                                        "  byre compare -s -f qcow2 -F qcow2 a.qcow2 b.qcow2\n"
+                                                        "  byre compare -l before-upgrade disk.qcow2 disk.qcow2\n",
+                                                        exit_cannot_open},
+                                                       run_compare);
   parser.add_option("first", arguments.first, "one image").required();
   parser.add_option("second", arguments.second, "the other one").required();
   add_open_flags(parser, arguments.open);

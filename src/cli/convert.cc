@@ -14,7 +14,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct ConvertArguments {
   std::vector<std::string> files;
   OpenFlags source;
   std::string target_format = "raw";
@@ -35,11 +35,11 @@ struct Arguments {
   bool quiet = false;
 };
 
-std::string format_name(const Arguments& arguments) {
+std::string format_name(const ConvertArguments& arguments) {
   return arguments.target_format_flag.value_or(arguments.target_format);
 }
 
-Result<CreateOptions> target_options(const Arguments& arguments, ops::OptionList list) {
+Result<CreateOptions> target_options(const ConvertArguments& arguments, ops::OptionList list) {
   if (arguments.keep_target && !list.empty()) {
     return fail(ErrorCode::invalid_argument, "-o has no effect on a target that is not created (-n)");
   }
@@ -52,7 +52,7 @@ Result<CreateOptions> target_options(const Arguments& arguments, ops::OptionList
   return options;
 }
 
-Result<ConvertOptions> read_options(const Arguments& arguments, ops::OptionList list) {
+Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::OptionList list) {
   ConvertOptions options;
   options.source = open_options(arguments.source, arguments.quiet);
   BYRE_CHECK(choose_snapshot(arguments.snapshot, options.source));
@@ -73,7 +73,7 @@ Task<Result<int>> convert(std::vector<std::string> sources, std::string target, 
   co_return exit_success;
 }
 
-int run(const Arguments& arguments) {
+int run_convert(const ConvertArguments& arguments) {
   auto list = read_option_lists(arguments.options);
   if (!list) return report(std::unexpected(list.error()));
   if (list->asks_for_help()) return print_option_help(format_name(arguments));
@@ -98,7 +98,7 @@ int run(const Arguments& arguments) {
   return *code;
 }
 
-void add_target_options(Parser& parser, Arguments& arguments) {
+void add_target_options(Parser& parser, ConvertArguments& arguments) {
   add_format(parser, arguments.target_format_flag, "-O,--target-format",
              "format of the target: raw (default) or qcow2");
   add_option_lists(parser, arguments.options);
@@ -114,7 +114,7 @@ void add_target_options(Parser& parser, Arguments& arguments) {
                  "cache mode of the target (default: unsafe, which does not wait for the disk at the end)");
 }
 
-void add_copy_options(Parser& parser, Arguments& arguments) {
+void add_copy_options(Parser& parser, ConvertArguments& arguments) {
   parser.add_flag("-c,--compress", arguments.compress, "store compressed clusters");
   add_size(parser, "-S,--sparse-size", arguments.sparse_bytes,
            "leave out runs of zeros of this length (default: 4k); 0 stores everything");
@@ -129,13 +129,13 @@ void add_copy_options(Parser& parser, Arguments& arguments) {
 
 void register_convert(Cli& cli) {
   auto [parser, arguments] =
-      cli.add<Arguments>({"convert", "Copy images into a new image",
-                          "  byre convert -f raw -O qcow2 disk.img disk.qcow2\n"
-                          "  byre convert -c -O qcow2 -o compression_type=zstd vm.qcow2 small.qcow2\n"
-                          "  byre convert -O qcow2 -l before-upgrade vm.qcow2 old.qcow2\n"
-                          "  byre convert -O qcow2 --all-snapshots -c vm.qcow2 archive.qcow2\n"
-                          "  byre convert -O qcow2 -B base.qcow2 -F qcow2 vm.qcow2 overlay.qcow2\n"},
-                         run);
+      cli.add<ConvertArguments>({"convert", "Copy images into a new image",
+                                 "  byre convert -f raw -O qcow2 disk.img disk.qcow2\n"
+                                 "  byre convert -c -O qcow2 -o compression_type=zstd vm.qcow2 small.qcow2\n"
+                                 "  byre convert -O qcow2 -l before-upgrade vm.qcow2 old.qcow2\n"
+                                 "  byre convert -O qcow2 --all-snapshots -c vm.qcow2 archive.qcow2\n"
+                                 "  byre convert -O qcow2 -B base.qcow2 -F qcow2 vm.qcow2 overlay.qcow2\n"},
+                                run_convert);
   parser.add_option("files", arguments.files, "the sources, concatenated, and the target");
   add_open_flags(parser, arguments.source);
   add_cache_mode(parser, "-T,--source-cache", arguments.source.cache, "cache mode of the sources (default: writeback)");

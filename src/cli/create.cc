@@ -12,7 +12,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct CreateArguments {
   std::string file;
   std::optional<std::uint64_t> size_bytes;
   std::string format = "raw";
@@ -24,7 +24,7 @@ struct Arguments {
   bool quiet = false;
 };
 
-std::string format_name(const Arguments& arguments) { return arguments.format_flag.value_or(arguments.format); }
+std::string format_name(const CreateArguments& arguments) { return arguments.format_flag.value_or(arguments.format); }
 
 // Flags of their own and the options of the same meaning may not contradict each other.
 Result<> merge(const char* what, const std::optional<std::string>& flag, std::optional<std::string>& option) {
@@ -37,7 +37,7 @@ Result<> merge(const char* what, const std::optional<std::string>& flag, std::op
   return {};
 }
 
-Result<CreateOptions> read_options(const Arguments& arguments, ops::OptionList list) {
+Result<CreateOptions> read_options(const CreateArguments& arguments, ops::OptionList list) {
   BYRE_TRY(CreateOptions options, ops::parse_create_options(format_name(arguments), std::move(list)));
   BYRE_CHECK(merge("backing file", arguments.backing_file, options.backing_file));
   BYRE_CHECK(merge("backing format", arguments.backing_format, options.backing_format));
@@ -49,7 +49,7 @@ Result<CreateOptions> read_options(const Arguments& arguments, ops::OptionList l
   return options;
 }
 
-Task<Result<int>> create(Arguments arguments, CreateOptions options) {
+Task<Result<int>> create(CreateArguments arguments, CreateOptions options) {
   BYRE_CO_TRY(CreateOptions ready, co_await prepare_create(arguments.file, std::move(options)));
   if (!arguments.quiet) print(formatting_line(arguments.file, ready) + "\n");
   const std::string path = arguments.file;
@@ -57,7 +57,7 @@ Task<Result<int>> create(Arguments arguments, CreateOptions options) {
   co_return exit_success;
 }
 
-int run(const Arguments& arguments) {
+int run_create(const CreateArguments& arguments) {
   auto list = read_option_lists(arguments.options);
   if (!list) return report(std::unexpected(list.error()));
   if (list->asks_for_help()) return print_option_help(format_name(arguments));
@@ -76,12 +76,12 @@ int run(const Arguments& arguments) {
 
 void register_create(Cli& cli) {
   auto [parser, arguments] =
-      cli.add<Arguments>({"create", "Make a new image",
-                          "  byre create -f qcow2 disk.qcow2 20G\n"
-                          "  byre create -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2\n"
-                          "  byre create -f qcow2 -o cluster_size=2M,preallocation=metadata disk.qcow2 1T\n"
-                          "  byre create -f qcow2 -o help\n"},
-                         run);
+      cli.add<CreateArguments>({"create", "Make a new image",
+                                "  byre create -f qcow2 disk.qcow2 20G\n"
+                                "  byre create -f qcow2 -b base.qcow2 -F qcow2 overlay.qcow2\n"
+                                "  byre create -f qcow2 -o cluster_size=2M,preallocation=metadata disk.qcow2 1T\n"
+                                "  byre create -f qcow2 -o help\n"},
+                               run_create);
   parser.add_option("file", arguments.file, "the image to make; an existing file is overwritten");
   add_size(parser, "size", arguments.size_bytes, "size of the disk (default: that of the backing file)");
   add_format(parser, arguments.format_flag, "-f,--format", "format of the image: raw (default) or qcow2");

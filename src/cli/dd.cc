@@ -20,7 +20,7 @@ constexpr std::uint64_t most_block_bytes = 0x7fff'ffff;
 constexpr std::size_t stream_piece_bytes = 1 << 20;
 constexpr std::uint64_t growth_bytes = 64 << 20;
 
-struct Arguments {
+struct DdArguments {
   std::vector<std::string> operands;
   std::optional<std::string> target_format;
   bool existing = false;
@@ -80,7 +80,7 @@ Result<Operands> parse(const std::vector<std::string>& words) {
 }
 
 // The target: made anew, or as it is with -n.
-Task<Result<std::unique_ptr<Disk>>> open_target(const Arguments& arguments, const Operands& operands,
+Task<Result<std::unique_ptr<Disk>>> open_target(const DdArguments& arguments, const Operands& operands,
                                                 std::uint64_t size) {
   const std::string format = arguments.target_format.value_or("raw");
   OpenOptions options = open_options(arguments.open, arguments.quiet);
@@ -105,7 +105,7 @@ Result<std::uint64_t> target_offset(const Operands& operands, std::uint64_t leng
 }
 
 // From a stream whose end is not known: the target grows with it.
-Task<Result<void>> copy_from_stream(const Arguments& arguments, const Operands& operands) {
+Task<Result<void>> copy_from_stream(const DdArguments& arguments, const Operands& operands) {
   BYRE_CO_TRY(const std::uint64_t start, target_offset(operands, 0));
   BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(arguments, operands, start));
   std::uint64_t skip = checked_multiply(operands.skip_blocks, operands.block_bytes).value_or(~std::uint64_t{0});
@@ -148,7 +148,7 @@ Task<Result<void>> copy_to_stream(Disk& source, DdRange range) {
   co_return Result<void>{};
 }
 
-Task<Result<void>> copy_to_file(Disk& source, DdRange range, const Arguments& arguments, const Operands& operands,
+Task<Result<void>> copy_to_file(Disk& source, DdRange range, const DdArguments& arguments, const Operands& operands,
                                 Progress& progress) {
   StretchCopy copy;
   copy.source_offset_bytes = range.offset_bytes;
@@ -164,7 +164,7 @@ Task<Result<void>> copy_to_file(Disk& source, DdRange range, const Arguments& ar
   co_return done ? closed : done;
 }
 
-Task<Result<void>> dd(const Arguments& arguments, const Operands& operands, Progress& progress) {
+Task<Result<void>> dd(const DdArguments& arguments, const Operands& operands, Progress& progress) {
   if (operands.input == "-") co_return co_await copy_from_stream(arguments, operands);
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   BYRE_CO_TRY(const std::unique_ptr<Disk> source, co_await open_disk(operands.input, std::move(options)));
@@ -180,7 +180,7 @@ Task<Result<void>> dd(const Arguments& arguments, const Operands& operands, Prog
   co_return done ? closed : done;
 }
 
-int run(const Arguments& arguments) {
+int run_dd(const DdArguments& arguments) {
   const auto operands = parse(arguments.operands);
   if (!operands) return report(std::unexpected(operands.error()));
   if (arguments.existing && operands->output == "-") {
@@ -199,13 +199,13 @@ int run(const Arguments& arguments) {
 
 void register_dd(Cli& cli) {
   auto [parser, arguments] =
-      cli.add<Arguments>({"dd", "Copy a stretch of a disk",
-                          "  byre dd -f qcow2 -O raw bs=1M count=100 if=disk.qcow2 of=start.raw\n"
-                          "  byre dd -f qcow2 bs=1M skip=5 if=disk.qcow2 of=- | sha256sum\n"
-                          "  byre dd -O qcow2 if=- of=disk.qcow2 < disk.raw\n"
-                          "  byre dd -n -O qcow2 bs=1M seek=7 if=part.raw of=disk.qcow2\n\n"
-                          "count= bounds the end of the input, from its start, before skip= is applied.\n"},
-                         run);
+      cli.add<DdArguments>({"dd", "Copy a stretch of a disk",
+                            "  byre dd -f qcow2 -O raw bs=1M count=100 if=disk.qcow2 of=start.raw\n"
+                            "  byre dd -f qcow2 bs=1M skip=5 if=disk.qcow2 of=- | sha256sum\n"
+                            "  byre dd -O qcow2 if=- of=disk.qcow2 < disk.raw\n"
+                            "  byre dd -n -O qcow2 bs=1M seek=7 if=part.raw of=disk.qcow2\n\n"
+                            "count= bounds the end of the input, from its start, before skip= is applied.\n"},
+                           run_dd);
   parser.add_option("operand", arguments.operands, "if=FILE of=FILE bs=BYTES count=N skip=N seek=N; - is a stream");
   add_format(parser, arguments.target_format, "-O,--target-format", "format of the target: raw (default) or qcow2");
   parser.add_flag("-n,--existing", arguments.existing, "write into a target that is there, and keep the rest of it");

@@ -12,7 +12,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct InfoArguments {
   std::string file;
   std::optional<std::string> format;
   bool force_share = false;
@@ -21,7 +21,7 @@ struct Arguments {
   BackingFlags backing;
 };
 
-Task<Result<std::vector<ImageInfo>>> gather(Arguments arguments) {
+Task<Result<std::vector<ImageInfo>>> gather(InfoArguments arguments) {
   InfoOptions options;
   options.format = arguments.format;
   options.force_share = arguments.force_share;
@@ -46,7 +46,7 @@ void print_as_text(const std::vector<ImageInfo>& chain) {
   if (chain.size() > 1) print("\n" + chain_to_text(chain));
 }
 
-int run(const Arguments& arguments) {
+int run_info(const InfoArguments& arguments) {
   const auto chain = run_on_loop(gather(arguments));
   if (!chain) return report(std::unexpected(chain.error()));
   if (arguments.output == OutputFormat::json) {
@@ -61,11 +61,11 @@ int run(const Arguments& arguments) {
 
 void register_info(Cli& cli) {
   auto [parser, arguments] =
-      cli.add<Arguments>({"info", "Show what an image says about itself, opening nothing else",
-                          "  byre info disk.qcow2\n"
-                          "  byre info --output=json disk.qcow2\n"
-                          "  byre info --backing-chain --backing-dir /srv/images overlay.qcow2\n"},
-                         run);
+      cli.add<InfoArguments>({"info", "Show what an image says about itself, opening nothing else",
+                              "  byre info disk.qcow2\n"
+                              "  byre info --output=json disk.qcow2\n"
+                              "  byre info --backing-chain --backing-dir /srv/images overlay.qcow2\n"},
+                             run_info);
   parser.add_option("file", arguments.file, "the image").required();
   add_format(parser, arguments.format);
   add_force_share(parser, arguments.force_share);

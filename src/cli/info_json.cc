@@ -6,7 +6,7 @@ namespace byre::cli {
 
 namespace {
 
-constexpr std::uint64_t second = 1'000'000'000;
+constexpr std::uint64_t nanoseconds_per_second = 1'000'000'000;
 
 Json snapshot_to_json(const SnapshotInfo& snapshot) {
   Json json;
@@ -15,8 +15,8 @@ Json snapshot_to_json(const SnapshotInfo& snapshot) {
   json["vm-state-size"] = snapshot.vm_state_bytes;
   json["date-sec"] = snapshot.date_seconds;
   json["date-nsec"] = snapshot.date_nanoseconds;
-  json["vm-clock-sec"] = snapshot.vm_clock_nanoseconds / second;
-  json["vm-clock-nsec"] = snapshot.vm_clock_nanoseconds % second;
+  json["vm-clock-sec"] = snapshot.vm_clock_nanoseconds / nanoseconds_per_second;
+  json["vm-clock-nsec"] = snapshot.vm_clock_nanoseconds % nanoseconds_per_second;
   if (snapshot.instruction_count) json["icount"] = *snapshot.instruction_count;
   return json;
 }

@@ -6,14 +6,14 @@ namespace byre::cli {
 
 namespace {
 
-std::atomic<bool> flag{false};
+std::atomic<bool> noted{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "set from a signal handler");
 
-extern "C" void note_signal(int) { flag.store(true); }
+extern "C" void note_signal(int) { noted.store(true); }
 
 }  // namespace
 
-const std::atomic<bool>& interrupted() { return flag; }
+const std::atomic<bool>& interrupted() { return noted; }
 
 void catch_interrupts() {
   struct sigaction action = {};

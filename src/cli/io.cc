@@ -12,7 +12,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct IoArguments {
   std::optional<std::string> file;
   std::vector<std::string> commands;
   IoOpenSettings settings;
@@ -54,7 +54,7 @@ Task<bool> run_commands(IoSession& session, const std::vector<std::string>& comm
   co_return all_done;
 }
 
-Task<Result<int>> exercise(const Arguments& arguments) {
+Task<Result<int>> exercise(const IoArguments& arguments) {
   IoSession session;
   if (arguments.file) {
     const std::string path = *arguments.file;
@@ -70,7 +70,7 @@ Task<Result<int>> exercise(const Arguments& arguments) {
   co_return all_done ? exit_success : exit_failure;
 }
 
-int run(const Arguments& arguments) {
+int run_io(const IoArguments& arguments) {
   const Result<int> code = run_on_loop(exercise(arguments));
   return code ? *code : report(std::unexpected(code.error()));
 }
@@ -89,12 +89,12 @@ void add_discard(Parser& parser, bool& discard) {
 }  // namespace
 
 void register_io(Cli& cli) {
-  auto [parser, arguments] = cli.add<Arguments>({"io", "Exercise an image with single requests",
-                                                 "  byre io -c 'write -P 0xab 0 64k' -c 'read -v 0 32' disk.qcow2\n"
-                                                 "  byre io -r -c map disk.qcow2\n"
-                                                 "  byre io -l before-upgrade -c 'read -v 0 32' disk.qcow2\n"
-                                                 "  byre io -c help\n"},
-                                                run);
+  auto [parser, arguments] = cli.add<IoArguments>({"io", "Exercise an image with single requests",
+                                                   "  byre io -c 'write -P 0xab 0 64k' -c 'read -v 0 32' disk.qcow2\n"
+                                                   "  byre io -r -c map disk.qcow2\n"
+                                                   "  byre io -l before-upgrade -c 'read -v 0 32' disk.qcow2\n"
+                                                   "  byre io -c help\n"},
+                                                  run_io);
   parser.add_option("file", arguments.file, "the image; the command 'open' can open it too");
   parser.add_option("-c,--cmd", arguments.commands, "run this command (repeatable; none: they are read from input)")
       .type_name("COMMAND")

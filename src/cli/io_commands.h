@@ -30,6 +30,11 @@ const IoCommand* find_io_command(std::string_view name);
 
 // Prints the command's one-line usage to standard output.
 void print_io_usage(std::string_view command);
+// The same, for a command that fails so.
+inline bool fail_with_usage(std::string_view command) {
+  print_io_usage(command);
+  return false;
+}
 
 // Runs one line: words, checks, command. An empty line is fine.
 Task<bool> run_io_line(IoSession& session, std::string line);

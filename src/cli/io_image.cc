@@ -12,18 +12,14 @@
 #include "cli/io_output.h"
 #include "cli/output.h"
 #include "format/header.h"
+#include "format/limits.h"
 #include "ops/create_options.h"
 
 namespace byre::cli {
 
 namespace {
 
-constexpr std::uint64_t sector_bytes = 512;
-
-bool usage(std::string_view command) {
-  print_io_usage(command);
-  return false;
-}
+using format::sector_bytes;
 
 bool succeeded(const Result<void>& result) {
   if (!result) print_error(result.error());
@@ -134,7 +130,7 @@ Task<bool> run_info(IoSession& session, const IoWords&) {
 Task<bool> run_flush(IoSession& session, const IoWords&) { co_return succeeded(co_await session.disk()->flush()); }
 
 Task<bool> run_truncate(IoSession& session, const IoWords& words) {
-  if (words.rest().size() != 1) co_return usage("truncate");
+  if (words.rest().size() != 1) co_return fail_with_usage("truncate");
   const auto size = read_number(words.rest()[0]);
   if (!size) co_return false;
   const std::string mode = words.value('m').value_or("off");
@@ -198,7 +194,7 @@ Task<bool> run_open(IoSession& session, const IoWords& words) {
   settings.flags.force_share = words.has('U');
   if (!parse_cache(words.value('t'), settings) || !parse_discard(words.value('d'), settings)) co_return false;
   if (!parse_open_options(words.value('o'), settings)) co_return false;
-  if (words.rest().size() != 1) co_return usage("open");
+  if (words.rest().size() != 1) co_return fail_with_usage("open");
   if (session.disk()) {
     print_error("file open already, try 'help close'");
     co_return false;
@@ -217,7 +213,7 @@ Task<bool> run_reopen(IoSession& session, const IoWords& words) {
   }
   if (words.has('r') || words.has('w')) settings.read_only = words.has('r');
   if (!parse_cache(words.value('c'), settings) || !parse_open_options(words.value('o'), settings)) co_return false;
-  if (!words.rest().empty()) co_return usage("reopen");
+  if (!words.rest().empty()) co_return fail_with_usage("reopen");
   co_return succeeded(co_await session.reopen(std::move(settings)));
 }
 
@@ -265,7 +261,7 @@ Task<bool> run_help(IoSession&, const IoWords& words) {
   co_return command != nullptr;
 }
 
-constexpr IoCommand commands[] = {
+constexpr IoCommand image_commands[] = {
     {"abort", "", 0, 0, false, false, "", "", "ends the program as a crash does", run_abort},
     {"alloc", "", 1, 2, true, false, "", "offset [count]", "checks if offset is allocated in the file", run_alloc},
     {"close", "c", 0, 0, true, false, "", "", "closes the current open file", run_close},
@@ -287,6 +283,6 @@ constexpr IoCommand commands[] = {
 
 }  // namespace
 
-std::span<const IoCommand> io_image_commands() { return commands; }
+std::span<const IoCommand> io_image_commands() { return image_commands; }
 
 }  // namespace byre::cli

@@ -10,7 +10,7 @@ namespace byre::cli {
 namespace {
 
 // Diagnostics without the program's name in front, as scripts know them.
-bool complain(std::string_view text) {
+bool refuse_line(std::string_view text) {
   print_hint(text);
   return false;
 }
@@ -23,9 +23,9 @@ std::string expected_words(const IoCommand& command) {
 
 // Whether the command may run at all, before its words are looked at.
 bool check_command(IoSession& session, const IoCommand& command, int word_count) {
-  if (command.needs_disk && !session.disk()) return complain("no file open, try 'help open'");
+  if (command.needs_disk && !session.disk()) return refuse_line("no file open, try 'help open'");
   if (word_count < command.least_words || (command.most_words >= 0 && word_count > command.most_words)) {
-    return complain(
+    return refuse_line(
         fmt::format("bad argument count {} to {}, expected {}", word_count, command.name, expected_words(command)));
   }
   if (command.changes && !session.disk()->writable()) {
@@ -59,11 +59,11 @@ Task<bool> run_io_line(IoSession& session, std::string line) {
   const std::string name = words.front();
   words.erase(words.begin());
   const IoCommand* command = find_io_command(name);
-  if (!command) co_return complain(fmt::format("command \"{}\" not found", escape_untrusted(name)));
+  if (!command) co_return refuse_line(fmt::format("command \"{}\" not found", escape_untrusted(name)));
   if (!check_command(session, *command, static_cast<int>(words.size()))) co_return false;
   auto scanned = command->options.empty() ? IoWords::plain(std::move(words)) : IoWords::scan(words, command->options);
   if (!scanned) {
-    complain(fmt::format("{}: {}", command->name, scanned.error()));
+    refuse_line(fmt::format("{}: {}", command->name, scanned.error()));
     print_io_usage(command->name);
     co_return false;
   }

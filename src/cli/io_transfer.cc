@@ -18,11 +18,6 @@ bool complain(std::string_view text) {
   return false;
 }
 
-bool usage(std::string_view command) {
-  print_io_usage(command);
-  return false;
-}
-
 IoReportStyle style_of(const IoWords& words) {
   if (words.has('q')) return IoReportStyle::none;
   return words.has('C') ? IoReportStyle::csv : IoReportStyle::human;
@@ -103,7 +98,7 @@ Task<bool> run_read(IoSession& session, const IoWords& words) {
   if (words.has('b')) co_return complain("-b: access to the VM state is not supported");
   if (!parse_expectation(words, request)) co_return false;
   const bool part_without_pattern = !words.has('P') && (words.has('s') || words.has('l'));
-  if (words.rest().size() != 2 || part_without_pattern) co_return usage("read");
+  if (words.rest().size() != 2 || part_without_pattern) co_return fail_with_usage("read");
   if (!parse_range(words, request) || !parse_verified_part(words, request)) co_return false;
   co_return co_await do_read(*session.disk(), request);
 }
@@ -114,7 +109,7 @@ bool parse_vectored_read(const IoWords& words, std::string_view command, IoRead&
   request.dump = words.has('v');
   request.style = style_of(words);
   if (!parse_expectation(words, request)) return false;
-  if (words.rest().size() < 2) return usage(command);
+  if (words.rest().size() < 2) return fail_with_usage(command);
   if (!parse_vector(words, request)) return false;
   request.verify_bytes = request.length_bytes;
   return true;
@@ -204,7 +199,7 @@ bool parse_write_range(const IoWords& words, IoWrite& request) {
 Task<bool> run_write(IoSession& session, const IoWords& words) {
   IoWrite request;
   request.name = "write";
-  if (words.rest().size() != 2) co_return usage("write");
+  if (words.rest().size() != 2) co_return fail_with_usage("write");
   if (!check_write_options(words)) co_return false;
   parse_write_flags(words, request);
   if (!parse_write_range(words, request) || !parse_content(words, request)) co_return false;
@@ -215,7 +210,7 @@ Task<bool> run_writev(IoSession& session, const IoWords& words) {
   IoWrite request;
   request.name = "writev";
   parse_write_flags(words, request);
-  if (words.rest().size() < 2) co_return usage("writev");
+  if (words.rest().size() < 2) co_return fail_with_usage("writev");
   if (!parse_content(words, request) || !parse_vector(words, request)) co_return false;
   co_return co_await do_write(*session.disk(), request);
 }
@@ -230,7 +225,7 @@ Task<bool> run_aio_write(IoSession& session, const IoWords& words) {
   request.name = "aio_write";
   parse_write_flags(words, request);
   if (words.has('i')) co_return complain("injecting invalid write request");
-  if (words.rest().size() < 2) co_return usage("aio_write");
+  if (words.rest().size() < 2) co_return fail_with_usage("aio_write");
   if (words.has('z') && words.rest().size() != 2) co_return complain("-z supports only a single length parameter");
   if (words.has('u') && !words.has('z')) co_return complain("-u requires -z to be specified");
   if (!parse_content(words, request) || !parse_vector(words, request)) co_return false;
@@ -245,12 +240,12 @@ Task<bool> run_aio_flush(IoSession& session, const IoWords&) {
 
 Task<bool> run_discard(IoSession& session, const IoWords& words) {
   IoRead range;
-  if (words.rest().size() != 2) co_return usage("discard");
+  if (words.rest().size() != 2) co_return fail_with_usage("discard");
   if (!parse_range(words, range)) co_return false;
   co_return co_await do_discard(*session.disk(), range.offset_bytes, range.length_bytes, style_of(words));
 }
 
-constexpr IoCommand commands[] = {
+constexpr IoCommand transfer_commands[] = {
     {"aio_flush", "", 0, 0, true, false, "", "", "completes all outstanding aio requests", run_aio_flush},
     {"aio_read", "", 2, -1, true, false, "CiqvP:", "[-Ciqv] [-P pattern] off len [len..]",
      "asynchronously reads a number of bytes", run_aio_read},
@@ -270,6 +265,6 @@ constexpr IoCommand commands[] = {
 
 }  // namespace
 
-std::span<const IoCommand> io_transfer_commands() { return commands; }
+std::span<const IoCommand> io_transfer_commands() { return transfer_commands; }
 
 }  // namespace byre::cli

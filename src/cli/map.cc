@@ -13,7 +13,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct MapArguments {
   std::string file;
   std::optional<std::uint64_t> start_bytes;
   std::optional<std::uint64_t> max_length_bytes;
@@ -104,7 +104,7 @@ Task<Result<void>> print_map(Disk& disk, std::uint64_t at, std::uint64_t end, Pr
   co_return Result<void>();
 }
 
-Task<Result<void>> draw_map(const Arguments& arguments, Disk& disk) {
+Task<Result<void>> draw_map(const MapArguments& arguments, Disk& disk) {
   if (arguments.start_bytes || arguments.max_length_bytes) {
     co_return fail(ErrorCode::invalid_argument, "--output=svg draws the whole image: -s and -l do not go with it");
   }
@@ -113,7 +113,7 @@ Task<Result<void>> draw_map(const Arguments& arguments, Disk& disk) {
   co_return Result<void>{};
 }
 
-Task<Result<void>> map_disk(const Arguments& arguments, Disk& disk) {
+Task<Result<void>> map_disk(const MapArguments& arguments, Disk& disk) {
   if (arguments.output == "svg") co_return co_await draw_map(arguments, disk);
   const std::uint64_t start = arguments.start_bytes.value_or(0);
   const std::uint64_t left = disk.size_bytes() - std::min(start, disk.size_bytes());
@@ -126,7 +126,7 @@ Task<Result<void>> map_disk(const Arguments& arguments, Disk& disk) {
   co_return co_await print_map(disk, start, end, printer);
 }
 
-Task<Result<int>> map_file(Arguments arguments) {
+Task<Result<int>> map_file(MapArguments arguments) {
   OpenOptions options = open_options(arguments.open);
   BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, options));
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
@@ -136,7 +136,7 @@ Task<Result<int>> map_file(Arguments arguments) {
   co_return exit_success;
 }
 
-int run(const Arguments& arguments) {
+int run_map(const MapArguments& arguments) {
   const Result<int> code = run_on_loop(map_file(arguments));
   return code ? *code : report(std::unexpected(code.error()));
 }
@@ -144,12 +144,12 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_map(Cli& cli) {
-  auto [parser, arguments] = cli.add<Arguments>({"map", "Show where the bytes of a disk are stored",
-                                                 "  byre map disk.qcow2\n"
-                                                 "  byre map --output=json -s 1G -l 512M overlay.qcow2\n"
-                                                 "  byre map --snapshot before-upgrade disk.qcow2\n"
-                                                 "  byre map --output=svg disk.qcow2 > disk.svg\n"},
-                                                run);
+  auto [parser, arguments] = cli.add<MapArguments>({"map", "Show where the bytes of a disk are stored",
+                                                    "  byre map disk.qcow2\n"
+                                                    "  byre map --output=json -s 1G -l 512M overlay.qcow2\n"
+                                                    "  byre map --snapshot before-upgrade disk.qcow2\n"
+                                                    "  byre map --output=svg disk.qcow2 > disk.svg\n"},
+                                                   run_map);
   parser.add_option("file", arguments.file, "the image").required();
   add_size(parser, "-s,--start-offset", arguments.start_bytes, "first byte of the range");
   add_size(parser, "-l,--max-length", arguments.max_length_bytes, "longest length of the range");

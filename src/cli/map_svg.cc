@@ -18,7 +18,7 @@ namespace {
 
 constexpr double side = 512;
 constexpr double gap = 40;
-constexpr double top = 84;
+constexpr double top_y = 84;
 
 struct Colour {
   double red, green, blue;
@@ -70,7 +70,7 @@ class Drawing {
   std::string run(const std::string& title) {
     const double width = 4 * gap + 3 * side;
     const std::size_t lines_of_legend = (legend().size() + 3) / 4;
-    const double height = top + side + 40 + 24 * static_cast<double>(lines_of_legend) + gap;
+    const double height = top_y + side + 40 + 24 * static_cast<double>(lines_of_legend) + gap;
     add(R"(<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}" )"
         R"(font-family="sans-serif" font-size="14" shape-rendering="crispEdges">)"
         "\n<rect width=\"100%\" height=\"100%\" fill=\"#f4f4f2\"/>\n",
@@ -79,7 +79,7 @@ class Drawing {
     grid(0, fmt::format("The disk, {}, in its own order", human_size(layout_.disk_size_bytes)), layout_.disk, true);
     grid(1, fmt::format("The file, {}, in its own order", human_size(layout_.file_size_bytes)), layout_.file, false);
     dots();
-    draw_legend(top + side + 40);
+    draw_legend(top_y + side + 40);
     out_ += "</svg>\n";
     return std::move(out_);
   }
@@ -112,14 +112,15 @@ class Drawing {
   }
 
   void grid(int square, const std::string& title, const std::vector<LayoutCell>& cells, bool of_disk) {
-    write(left(square), top - 12, 15, title);
-    rectangle(left(square) - 1, top - 1, side + 2, side + 2, "#999999");
-    rectangle(left(square), top, side, side, "#f4f4f2");
+    write(left(square), top_y - 12, 15, title);
+    rectangle(left(square) - 1, top_y - 1, side + 2, side + 2, "#999999");
+    rectangle(left(square), top_y, side, side, "#f4f4f2");
     const auto columns = static_cast<std::size_t>(std::ceil(std::sqrt(static_cast<double>(cells.size()))));
     const double size = side / static_cast<double>(columns);
     for (std::size_t begin = 0, line = 0; begin < cells.size(); begin += columns, ++line) {
       const std::size_t count = std::min(columns, cells.size() - begin);
-      row(left(square), top + size * static_cast<double>(line), size, std::span(cells).subspan(begin, count), of_disk);
+      row(left(square), top_y + size * static_cast<double>(line), size, std::span(cells).subspan(begin, count),
+          of_disk);
     }
   }
 
@@ -142,13 +143,13 @@ class Drawing {
   }
 
   void dots() {
-    write(left(2), top - 12, 15, "Where the disk (to the right) lies in the file (downwards)");
-    rectangle(left(2) - 1, top - 1, side + 2, side + 2, "#999999");
-    rectangle(left(2), top, side, side, nothing_colour);
+    write(left(2), top_y - 12, 15, "Where the disk (to the right) lies in the file (downwards)");
+    rectangle(left(2) - 1, top_y - 1, side + 2, side + 2, "#999999");
+    rectangle(left(2), top_y, side, side, nothing_colour);
     const double size = side / static_cast<double>(LayoutOptions().dots);
     for (const LayoutDot& dot : layout_.dots) {
-      rectangle(left(2) + size * static_cast<double>(dot.disk), top + size * static_cast<double>(dot.file), size, size,
-                colour_of(dot.generation, generations_).text());
+      rectangle(left(2) + size * static_cast<double>(dot.disk), top_y + size * static_cast<double>(dot.file), size,
+                size, colour_of(dot.generation, generations_).text());
     }
   }
 

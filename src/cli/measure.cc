@@ -16,7 +16,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct MeasureArguments {
   std::string file;
   std::optional<std::uint64_t> size_bytes;
   std::optional<std::string> target_format;
@@ -29,7 +29,7 @@ struct Arguments {
   bool all_snapshots = false;
 };
 
-Task<Result<std::unique_ptr<Disk>>> open_source(Arguments arguments) {
+Task<Result<std::unique_ptr<Disk>>> open_source(MeasureArguments arguments) {
   OpenOptions options = open_options(arguments.open);
   BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, options));
   if (!arguments.size_bytes) co_return co_await open_disk(arguments.file, std::move(options));
@@ -37,7 +37,7 @@ Task<Result<std::unique_ptr<Disk>>> open_source(Arguments arguments) {
   co_return co_await open_disk(std::make_unique<MemoryStorage>(*arguments.size_bytes), std::move(options));
 }
 
-Task<Result<Measurement>> measure_open(Disk& disk, MeasureTarget target, const Arguments& arguments) {
+Task<Result<Measurement>> measure_open(Disk& disk, MeasureTarget target, const MeasureArguments& arguments) {
   BYRE_CO_TRY(Measurement result, co_await measure_disk(disk, target));
   if (!arguments.exact) co_return result;
   if (target.extended_l2 || target.encryption_area_bytes > 0) {
@@ -56,7 +56,7 @@ Task<Result<Measurement>> measure_open(Disk& disk, MeasureTarget target, const A
   co_return result;
 }
 
-Task<Result<Measurement>> measure_file(Arguments arguments, MeasureTarget target) {
+Task<Result<Measurement>> measure_file(MeasureArguments arguments, MeasureTarget target) {
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_source(arguments));
   auto result = co_await measure_open(*disk, std::move(target), arguments);
   BYRE_CO_CHECK(co_await disk->close());
@@ -75,14 +75,14 @@ void print_measurement(const Measurement& result, OutputFormat output) {
   print_json(json);
 }
 
-Result<Measurement> measure(const Arguments& arguments, ops::OptionList list) {
+Result<Measurement> measure(const MeasureArguments& arguments, ops::OptionList list) {
   const std::string format = arguments.target_format.value_or("raw");
   BYRE_TRY(MeasureTarget target, ops::parse_measure_options(format, std::move(list)));
   if (arguments.size_bytes && !arguments.exact) return measure_size(*arguments.size_bytes, target);
   return run_on_loop(measure_file(arguments, std::move(target)));
 }
 
-int run(const Arguments& arguments) {
+int run_measure(const MeasureArguments& arguments) {
   auto list = read_option_lists(arguments.options);
   if (!list) return report(std::unexpected(list.error()));
   if (list->asks_for_help()) return print_option_help(arguments.target_format.value_or("raw"));
@@ -111,11 +111,11 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_measure(Cli& cli) {
-  auto [parser, arguments] = cli.add<Arguments>({"measure", "Tell how much space a new image would need",
-                                                 "  byre measure -O qcow2 --size 100G\n"
-                                                 "  byre measure -O qcow2 -o cluster_size=2M disk.raw\n"
-                                                 "  byre measure -O qcow2 --exact disk.raw\n"},
-                                                run);
+  auto [parser, arguments] = cli.add<MeasureArguments>({"measure", "Tell how much space a new image would need",
+                                                        "  byre measure -O qcow2 --size 100G\n"
+                                                        "  byre measure -O qcow2 -o cluster_size=2M disk.raw\n"
+                                                        "  byre measure -O qcow2 --exact disk.raw\n"},
+                                                       run_measure);
   parser.add_option("file", arguments.file, "the image that would be copied");
   add_size(parser, "--size", arguments.size_bytes, "size of an empty disk, instead of an image");
   add_format(parser, arguments.target_format, "-O,--target-format", "format of the new image: raw (default) or qcow2");

@@ -22,7 +22,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct MountArguments {
   std::string file;
   std::string mountpoint;
   std::optional<std::string> snapshot;
@@ -51,7 +51,7 @@ std::string file_name(const SnapshotInfo& snapshot, const std::vector<SnapshotIn
 }
 
 // Nothing changes what a snapshot holds, so that it may be read, through a file of its own, beside a disk that changes.
-Task<Result<void>> open_snapshots(const Arguments& arguments, std::vector<Shown>& shown) {
+Task<Result<void>> open_snapshots(const MountArguments& arguments, std::vector<Shown>& shown) {
   if (shown.front().disk->format() != "qcow2") co_return Result<void>{};
   BYRE_CO_TRY(const std::vector<SnapshotInfo> all, co_await list_snapshots(*shown.front().disk));
   for (const SnapshotInfo& snapshot : all) {
@@ -66,7 +66,7 @@ Task<Result<void>> open_snapshots(const Arguments& arguments, std::vector<Shown>
   co_return Result<void>{};
 }
 
-Task<Result<void>> open_all(const Arguments& arguments, bool in_directory, std::vector<Shown>& shown) {
+Task<Result<void>> open_all(const MountArguments& arguments, bool in_directory, std::vector<Shown>& shown) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, options));
   options.writable = !arguments.read_only && !arguments.snapshot && !arguments.open.force_share;
@@ -94,7 +94,8 @@ Task<Result<std::vector<fuse::File>>> files_of(const std::vector<Shown>& shown, 
   co_return files;
 }
 
-Task<Result<void>> mount_files(const Arguments& arguments, const std::vector<Shown>& shown, Background& background) {
+Task<Result<void>> mount_files(const MountArguments& arguments, const std::vector<Shown>& shown,
+                               Background& background) {
   BYRE_CO_TRY(std::vector<fuse::File> files, co_await files_of(shown, arguments.partition));
   fuse::MountOptions options;
   options.mountpoint = arguments.mountpoint;
@@ -119,7 +120,7 @@ Task<Result<void>> mount_files(const Arguments& arguments, const std::vector<Sho
   co_return served;
 }
 
-Task<Result<void>> mount_image(const Arguments& arguments, Background& background) {
+Task<Result<void>> mount_image(const MountArguments& arguments, Background& background) {
   struct stat found{};
   const bool in_directory = ::stat(arguments.mountpoint.c_str(), &found) == 0 && S_ISDIR(found.st_mode);
   std::vector<Shown> shown;
@@ -129,7 +130,7 @@ Task<Result<void>> mount_image(const Arguments& arguments, Background& backgroun
   co_return outcome;
 }
 
-int run(const Arguments& arguments) {
+int run_mount(const MountArguments& arguments) {
   Result<Background> background = arguments.fork ? Background::enter() : Background();
   if (!background) return report(std::unexpected(background.error()));
   return report(run_on_loop(mount_image(arguments, *background)));
@@ -138,13 +139,13 @@ int run(const Arguments& arguments) {
 }  // namespace
 
 void register_mount(Cli& cli) {
-  auto [parser, arguments] = cli.add<Arguments>(
+  auto [parser, arguments] = cli.add<MountArguments>(
       {"mount", "Show a disk as a file (FUSE)",
        "  touch disk.raw && byre mount vm.qcow2 disk.raw       # disk.raw is the disk until it is unmounted\n"
        "  mkdir vm && byre mount --fork vm.qcow2 vm            # vm/disk, vm/snapshots/NAME\n"
        "  byre mount --read-only --partition 1 vm.qcow2 root.raw\n\n"
        "Ends when it is unmounted (umount, fusermount3 -u), and on SIGTERM, SIGINT and SIGHUP.\n"},
-      run);
+      run_mount);
   parser.add_option("file", arguments.file, "the image").required();
   parser.add_option("mountpoint", arguments.mountpoint, "a file that the disk takes the place of, or a directory")
       .required();

@@ -12,7 +12,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct RebaseArguments {
   ChainFlags chain;
   std::optional<std::string> backing;
   std::optional<std::string> backing_format;
@@ -21,7 +21,7 @@ struct Arguments {
 };
 
 // A name without a format would have to be guessed by whoever opens the image later.
-Result<void> check_names(const Arguments& arguments) {
+Result<void> check_names(const RebaseArguments& arguments) {
   if (!arguments.backing && arguments.unsafe) return {};  // none, as with the reference
   if (!arguments.backing) {
     return fail(ErrorCode::invalid_argument, "the new backing file must be named: -b FILE, or -b \"\" for none");
@@ -38,7 +38,7 @@ Result<void> check_names(const Arguments& arguments) {
   return {};
 }
 
-Task<Result<std::unique_ptr<Disk>>> open_new_backing(const Arguments& arguments) {
+Task<Result<std::unique_ptr<Disk>>> open_new_backing(const RebaseArguments& arguments) {
   if (arguments.backing->empty()) co_return std::unique_ptr<Disk>();
   BYRE_CO_TRY(const std::string path, resolve_reference(arguments.chain.file, *arguments.backing));
   OpenOptions options = open_options(arguments.chain.open, arguments.chain.quiet);
@@ -48,7 +48,7 @@ Task<Result<std::unique_ptr<Disk>>> open_new_backing(const Arguments& arguments)
   co_return co_await open_disk(path, std::move(options));
 }
 
-Task<Result<void>> rebase_opened(Disk& top, const Arguments& arguments, ChainOptions options) {
+Task<Result<void>> rebase_opened(Disk& top, const RebaseArguments& arguments, ChainOptions options) {
   BYRE_CO_TRY(const std::unique_ptr<Disk> backing, co_await open_new_backing(arguments));
   if (backing) {
     for (Disk* layer = backing.get(); layer; layer = layer->backing()) {
@@ -63,7 +63,7 @@ Task<Result<void>> rebase_opened(Disk& top, const Arguments& arguments, ChainOpt
   co_return done;
 }
 
-Task<Result<void>> rebase_file(const Arguments& arguments, ChainOptions options) {
+Task<Result<void>> rebase_file(const RebaseArguments& arguments, ChainOptions options) {
   OpenOptions open = arguments.chain.open_options_for_writing();
   if (arguments.unsafe) open.backing.follow = false;
   BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(arguments.chain.file, std::move(open)));
@@ -77,7 +77,7 @@ Task<Result<void>> rebase_file(const Arguments& arguments, ChainOptions options)
   co_return done ? closed : done;
 }
 
-int run(const Arguments& arguments) {
+int run_rebase(const RebaseArguments& arguments) {
   if (auto named = check_names(arguments); !named) return report(named);
   return run_chain_work(arguments.chain, "rebasing", {}, "",
                         [&arguments](ChainOptions all) { return rebase_file(arguments, std::move(all)); });
@@ -87,13 +87,13 @@ int run(const Arguments& arguments) {
 
 void register_rebase(Cli& cli) {
   auto [parser, arguments] =
-      cli.add<Arguments>({"rebase", "Give an image another backing file",
-                          "  byre rebase -b new-base.qcow2 -F qcow2 overlay.qcow2\n"
-                          "  byre rebase -b \"\" overlay.qcow2              # onto nothing\n"
-                          "  byre rebase -u -b renamed.qcow2 -F qcow2 overlay.qcow2\n\n"
-                          "The disk reads the same afterwards: what differs below is copied first, "
-                          "unless -u says that nothing does.\n"},
-                         run);
+      cli.add<RebaseArguments>({"rebase", "Give an image another backing file",
+                                "  byre rebase -b new-base.qcow2 -F qcow2 overlay.qcow2\n"
+                                "  byre rebase -b \"\" overlay.qcow2              # onto nothing\n"
+                                "  byre rebase -u -b renamed.qcow2 -F qcow2 overlay.qcow2\n\n"
+                                "The disk reads the same afterwards: what differs below is copied first, "
+                                "unless -u says that nothing does.\n"},
+                               run_rebase);
   add_chain_flags(parser, arguments.chain, "the image");
   parser.add_option("-b,--backing", arguments.backing, "the new backing file, as the image will name it; \"\" for none")
       .type_name("FILE");

@@ -11,7 +11,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct ResizeArguments {
   std::string file;
   std::string size;
   std::optional<std::string> format;
@@ -59,7 +59,7 @@ Task<Result<void>> refuse_shrinking(Disk& disk, std::uint64_t size) {
       size, disk.size_bytes(), stored);
 }
 
-Task<Result<void>> resize(Disk& disk, const Arguments& arguments) {
+Task<Result<void>> resize(Disk& disk, const ResizeArguments& arguments) {
   BYRE_CO_TRY(const std::uint64_t size, wanted_size(arguments.size, disk.size_bytes()));
   if (size <= disk.size_bytes() && arguments.preallocation != Preallocation::off) {
     co_return fail(ErrorCode::invalid_argument, "preallocation can only be used for growing images");
@@ -68,7 +68,7 @@ Task<Result<void>> resize(Disk& disk, const Arguments& arguments) {
   co_return co_await disk.resize(size, arguments.preallocation);
 }
 
-Task<Result<void>> resize_file(const Arguments& arguments) {
+Task<Result<void>> resize_file(const ResizeArguments& arguments) {
   OpenOptions options;
   options.format = arguments.format;
   options.writable = true;
@@ -80,7 +80,7 @@ Task<Result<void>> resize_file(const Arguments& arguments) {
   co_return closed;
 }
 
-int run(const Arguments& arguments) {
+int run_resize(const ResizeArguments& arguments) {
   if (arguments.size.empty()) {
     print_error("an image and a size are expected: byre resize disk.qcow2 +10G");
     return exit_failure;
@@ -100,7 +100,7 @@ void register_resize(Cli& cli) {
                       "  byre resize --shrink disk.qcow2 -5G\n\n"
                       "The size comes last; +N and -N are relative. What is added reads as zeros.\n"};
   text.ends_in_size = true;
-  auto [parser, arguments] = cli.add<Arguments>(text, run);
+  auto [parser, arguments] = cli.add<ResizeArguments>(text, run_resize);
   parser.add_option("file", arguments.file, "the image").required();
   parser.add_option("--size", arguments.size, "").hidden();
   add_format(parser, arguments.format);

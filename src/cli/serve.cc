@@ -22,7 +22,7 @@ namespace {
 
 constexpr unsigned default_port = 10809;  // IANA's for NBD
 
-struct Arguments {
+struct ServeArguments {
   std::string file;
   std::vector<std::string> exports;  // NAME=IMAGE
   std::string name;
@@ -53,7 +53,7 @@ struct Image {
   std::unique_ptr<Disk> disk;
 };
 
-Result<std::vector<Image>> named_images(const Arguments& arguments) {
+Result<std::vector<Image>> named_images(const ServeArguments& arguments) {
   std::vector<Image> images;
   if (!arguments.file.empty()) images.push_back({arguments.name, arguments.file, nullptr});
   for (const std::string& text : arguments.exports) {
@@ -67,7 +67,7 @@ Result<std::vector<Image>> named_images(const Arguments& arguments) {
   return images;
 }
 
-Task<Result<void>> open_images(const Arguments& arguments, std::vector<Image>& images) {
+Task<Result<void>> open_images(const ServeArguments& arguments, std::vector<Image>& images) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, options));
   options.writable = !arguments.read_only && !arguments.snapshot && !arguments.open.force_share;
@@ -78,7 +78,7 @@ Task<Result<void>> open_images(const Arguments& arguments, std::vector<Image>& i
   co_return Result<void>{};
 }
 
-Result<std::vector<Listener>> listen(const Arguments& arguments) {
+Result<std::vector<Listener>> listen(const ServeArguments& arguments) {
   BYRE_TRY(std::vector<Listener> listeners, inherited_listeners());
   if (!listeners.empty()) {
     if (arguments.socket || arguments.port || arguments.address || arguments.fork) {
@@ -97,7 +97,7 @@ Result<std::vector<Listener>> listen(const Arguments& arguments) {
   return Listener::on_port(arguments.address.value_or("127.0.0.1"), port);
 }
 
-std::vector<nbd::Export> exports_of(const Arguments& arguments, const std::vector<Image>& images) {
+std::vector<nbd::Export> exports_of(const ServeArguments& arguments, const std::vector<Image>& images) {
   std::vector<nbd::Export> exports;
   for (const Image& image : images) {
     nbd::Export exported;
@@ -121,7 +121,7 @@ void announce(const std::vector<Image>& images, const std::vector<Listener>& lis
   flush_output();
 }
 
-Task<Result<void>> serve_images(const Arguments& arguments, std::vector<Image>& images, Background& background) {
+Task<Result<void>> serve_images(const ServeArguments& arguments, std::vector<Image>& images, Background& background) {
   BYRE_CO_CHECK(co_await open_images(arguments, images));
   nbd::ServerOptions options;
   options.limits.connections = arguments.shared == 0 ? std::numeric_limits<unsigned>::max() : arguments.shared;
@@ -146,14 +146,14 @@ Task<Result<void>> serve_images(const Arguments& arguments, std::vector<Image>& 
   co_return served;
 }
 
-Task<Result<void>> serve(const Arguments& arguments, Background& background) {
+Task<Result<void>> serve(const ServeArguments& arguments, Background& background) {
   BYRE_CO_TRY(std::vector<Image> images, named_images(arguments));
   Result<void> served = co_await serve_images(arguments, images, background);
   for (const Image& image : images) served = co_await close_after(std::move(served), image.disk.get());
   co_return served;
 }
 
-Task<Result<std::vector<nbd::OfferedExport>>> ask_for_exports(const Arguments& arguments) {
+Task<Result<std::vector<nbd::OfferedExport>>> ask_for_exports(const ServeArguments& arguments) {
   const auto port = static_cast<std::uint16_t>(arguments.port.value_or(default_port));
   auto connected = arguments.socket ? Socket::to_path(*arguments.socket)
                                     : Socket::to_port(arguments.address.value_or("127.0.0.1"), port);
@@ -161,14 +161,14 @@ Task<Result<std::vector<nbd::OfferedExport>>> ask_for_exports(const Arguments& a
   co_return co_await nbd::list_exports(socket);
 }
 
-int run_list(const Arguments& arguments) {
+int run_list(const ServeArguments& arguments) {
   const auto exports = run_on_loop(ask_for_exports(arguments));
   if (!exports) return report(std::unexpected(exports.error()));
   print_exports(*exports, arguments.output);
   return exit_success;
 }
 
-int run(const Arguments& arguments) {
+int run_serve(const ServeArguments& arguments) {
   if (arguments.list) return run_list(arguments);
   Result<Background> background = arguments.fork ? Background::enter() : Background();
   if (!background) return report(std::unexpected(background.error()));
@@ -197,7 +197,7 @@ Result<> read_tls_mode(const std::string& word, std::optional<nbd::TlsMode>& mod
   return {};
 }
 
-void add_tls(Parser& parser, Arguments& arguments) {
+void add_tls(Parser& parser, ServeArguments& arguments) {
   parser
       .add_option(
           "--tls", [&arguments](const std::string& word) { return read_tls_mode(word, arguments.tls); },
@@ -218,16 +218,16 @@ void add_tls(Parser& parser, Arguments& arguments) {
 }  // namespace
 
 void register_serve(Cli& cli) {
-  auto [parser, arguments] =
-      cli.add<Arguments>({"serve", "Serve images as network block devices (NBD)",
-                          "  byre serve --socket /run/vm.sock vm.qcow2      # nbd+unix:///?socket=/run/vm.sock\n"
-                          "  byre serve --read-only --persistent --shared 0 --port 10809 vm.qcow2\n"
-                          "  byre serve --socket s --export boot=boot.qcow2 --export data=data.qcow2\n"
-                          "  byre serve --list --socket s\n\n"
-                          "Ends when the last client leaves, unless --persistent is given, and on SIGTERM, SIGINT and\n"
-                          "SIGHUP: then what is under way is finished, and the images are flushed and closed.\n"},
-                         run);
-  Arguments& target = arguments;
+  auto [parser, arguments] = cli.add<ServeArguments>(
+      {"serve", "Serve images as network block devices (NBD)",
+       "  byre serve --socket /run/vm.sock vm.qcow2      # nbd+unix:///?socket=/run/vm.sock\n"
+       "  byre serve --read-only --persistent --shared 0 --port 10809 vm.qcow2\n"
+       "  byre serve --socket s --export boot=boot.qcow2 --export data=data.qcow2\n"
+       "  byre serve --list --socket s\n\n"
+       "Ends when the last client leaves, unless --persistent is given, and on SIGTERM, SIGINT and\n"
+       "SIGHUP: then what is under way is finished, and the images are flushed and closed.\n"},
+      run_serve);
+  ServeArguments& target = arguments;
   parser.add_option("file", arguments.file, "the image");
   parser.add_option("--export", arguments.exports, "NAME=IMAGE: another image, or several, by name")
       .type_name("NAME=IMAGE")

@@ -15,17 +15,17 @@ namespace byre::cli {
 
 namespace {
 
-namespace flag = nbd::export_flag;
+namespace bit = nbd::export_flag;
 
-constexpr std::array<std::pair<std::uint16_t, std::string_view>, 9> flag_words{{{flag::read_only, "readonly"},
-                                                                                {flag::flush, "flush"},
-                                                                                {flag::fua, "fua"},
-                                                                                {flag::trim, "trim"},
-                                                                                {flag::write_zeroes, "zeroes"},
-                                                                                {flag::do_not_fragment, "df"},
-                                                                                {flag::multi_conn, "multi"},
-                                                                                {flag::cache, "cache"},
-                                                                                {flag::fast_zero, "fast-zero"}}};
+constexpr std::array<std::pair<std::uint16_t, std::string_view>, 9> flag_words{{{bit::read_only, "readonly"},
+                                                                                {bit::flush, "flush"},
+                                                                                {bit::fua, "fua"},
+                                                                                {bit::trim, "trim"},
+                                                                                {bit::write_zeroes, "zeroes"},
+                                                                                {bit::do_not_fragment, "df"},
+                                                                                {bit::multi_conn, "multi"},
+                                                                                {bit::cache, "cache"},
+                                                                                {bit::fast_zero, "fast-zero"}}};
 
 std::vector<std::string> words_of(std::uint16_t flags) {
   std::vector<std::string> words;

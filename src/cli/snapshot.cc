@@ -15,7 +15,7 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct SnapshotArguments {
   std::vector<std::string> words;  // the image; with --diff the second snapshot may stand before it
   bool list = false;
   std::optional<std::string> apply;
@@ -40,7 +40,7 @@ NewSnapshot taken_now(const std::string& name) {
   return snapshot;
 }
 
-Task<Result<void>> change(Disk& disk, const Arguments& arguments) {
+Task<Result<void>> change(Disk& disk, const SnapshotArguments& arguments) {
   if (arguments.create) {
     NewSnapshot snapshot = taken_now(*arguments.create);
     BYRE_CO_TRY([[maybe_unused]] const std::string id, co_await create_snapshot(disk, std::move(snapshot)));
@@ -50,7 +50,7 @@ Task<Result<void>> change(Disk& disk, const Arguments& arguments) {
   co_return co_await delete_snapshot(disk, *arguments.remove);
 }
 
-Task<Result<void>> change_file(const Arguments& arguments) {
+Task<Result<void>> change_file(const SnapshotArguments& arguments) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   options.writable = true;
   options.backing.follow = false;
@@ -60,7 +60,7 @@ Task<Result<void>> change_file(const Arguments& arguments) {
   co_return done ? closed : done;
 }
 
-Task<Result<std::vector<SnapshotInfo>>> list_file(const Arguments& arguments) {
+Task<Result<std::vector<SnapshotInfo>>> list_file(const SnapshotArguments& arguments) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   options.backing.follow = false;
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file(), std::move(options)));
@@ -69,7 +69,7 @@ Task<Result<std::vector<SnapshotInfo>>> list_file(const Arguments& arguments) {
   co_return list;
 }
 
-int list(const Arguments& arguments) {
+int list(const SnapshotArguments& arguments) {
   const auto snapshots = run_on_loop(list_file(arguments));
   if (!snapshots) return report(std::unexpected(snapshots.error()));
   if (arguments.output == OutputFormat::json) {
@@ -80,7 +80,7 @@ int list(const Arguments& arguments) {
   return exit_success;
 }
 
-int diff(const Arguments& arguments) {
+int diff(const SnapshotArguments& arguments) {
   SnapshotDiff wanted;
   wanted.file = arguments.file();
   wanted.first = *arguments.diff;
@@ -91,7 +91,7 @@ int diff(const Arguments& arguments) {
   return print_snapshot_diff(wanted);
 }
 
-int run(const Arguments& arguments) {
+int run_snapshot(const SnapshotArguments& arguments) {
   if (arguments.diff && arguments.words.size() <= 2) return diff(arguments);
   if (arguments.words.size() > 1) {
     print_error("one image is expected; with --diff A the second snapshot may stand before it");
@@ -114,14 +114,14 @@ int run(const Arguments& arguments) {
 
 void register_snapshot(Cli& cli) {
   auto [parser, arguments] =
-      cli.add<Arguments>({"snapshot", "List, take, apply, delete and compare internal snapshots",
-                          "  byre snapshot -c before-upgrade disk.qcow2\n"
-                          "  byre snapshot -l disk.qcow2\n"
-                          "  byre snapshot -a before-upgrade disk.qcow2\n"
-                          "  byre snapshot -d before-upgrade disk.qcow2\n"
-                          "  byre snapshot --diff before-upgrade after-upgrade disk.qcow2\n\n"
-                          "To read one without applying it: byre convert -l, byre map --snapshot, ...\n"},
-                         run);
+      cli.add<SnapshotArguments>({"snapshot", "List, take, apply, delete and compare internal snapshots",
+                                  "  byre snapshot -c before-upgrade disk.qcow2\n"
+                                  "  byre snapshot -l disk.qcow2\n"
+                                  "  byre snapshot -a before-upgrade disk.qcow2\n"
+                                  "  byre snapshot -d before-upgrade disk.qcow2\n"
+                                  "  byre snapshot --diff before-upgrade after-upgrade disk.qcow2\n\n"
+                                  "To read one without applying it: byre convert -l, byre map --snapshot, ...\n"},
+                                 run_snapshot);
   parser.add_option("file", arguments.words, "the image").required();
   exclude_each_other(
       {parser.add_flag("-l,--list", arguments.list, "list the snapshots"),

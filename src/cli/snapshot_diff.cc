@@ -60,20 +60,17 @@ Task<Result<void>> diff_disks(const SnapshotDiff& wanted, Disk& first, Disk& sec
   co_return co_await diff_as_text(first, second, std::move(options), wanted.quiet);
 }
 
-// Nothing was written, so there is nothing that closing could lose.
-Task<void> close_quietly(Disk& disk) { (void)co_await disk.close(); }
-
 Task<Result<void>> diff_file(const SnapshotDiff& wanted) {
   BYRE_CO_TRY(const std::unique_ptr<Disk> first, co_await open_state(wanted, wanted.first));
   auto second = co_await open_state(wanted, wanted.second);
   Result<void> done;
   if (second) {
     done = co_await diff_disks(wanted, *first, **second);
-    co_await close_quietly(**second);
+    (void)co_await (*second)->close();
   } else {
     done = std::unexpected(second.error());
   }
-  co_await close_quietly(*first);
+  (void)co_await first->close();
   co_return done;
 }
 

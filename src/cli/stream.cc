@@ -8,13 +8,13 @@ namespace byre::cli {
 
 namespace {
 
-struct Arguments {
+struct StreamArguments {
   ChainFlags chain;
   std::optional<std::string> base;
   std::optional<std::uint64_t> rate;
 };
 
-Task<Result<void>> stream(Disk& top, const Arguments& arguments, ChainOptions options) {
+Task<Result<void>> stream(Disk& top, const StreamArguments& arguments, ChainOptions options) {
   if (!arguments.base) {
     if (!top.backing()) co_return Result<void>{};  // done already
     co_return co_await stream_disk(top, nullptr, "", std::move(options));
@@ -28,7 +28,7 @@ Task<Result<void>> stream(Disk& top, const Arguments& arguments, ChainOptions op
   co_return co_await stream_disk(top, base, name, std::move(options));
 }
 
-Task<Result<void>> stream_file(const Arguments& arguments, ChainOptions options) {
+Task<Result<void>> stream_file(const StreamArguments& arguments, ChainOptions options) {
   OpenOptions open = arguments.chain.open_options_for_writing();
   BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(arguments.chain.file, std::move(open)));
   auto done = co_await stream(*top, arguments, std::move(options));
@@ -37,7 +37,7 @@ Task<Result<void>> stream_file(const Arguments& arguments, ChainOptions options)
   co_return closed;
 }
 
-int run(const Arguments& arguments) {
+int run_stream(const StreamArguments& arguments) {
   ChainOptions options;
   options.bytes_per_second = arguments.rate.value_or(0);
   return run_chain_work(arguments.chain, "streaming", std::move(options), "",
@@ -48,12 +48,12 @@ int run(const Arguments& arguments) {
 
 void register_stream(Cli& cli) {
   auto [parser, arguments] =
-      cli.add<Arguments>({"stream", "Copy what an image needs from layers below it into it",
-                          "  byre stream overlay.qcow2                   # no backing file any more\n"
-                          "  byre stream -b base.qcow2 top.qcow2         # without those in between\n\n"
-                          "In place; what reads as zeros stays unstored. May be interrupted and run "
-                          "again.\n"},
-                         run);
+      cli.add<StreamArguments>({"stream", "Copy what an image needs from layers below it into it",
+                                "  byre stream overlay.qcow2                   # no backing file any more\n"
+                                "  byre stream -b base.qcow2 top.qcow2         # without those in between\n\n"
+                                "In place; what reads as zeros stays unstored. May be interrupted and run "
+                                "again.\n"},
+                               run_stream);
   add_chain_flags(parser, arguments.chain, "the image to stream into");
   parser.add_option("-b,--base", arguments.base, "the layer that stays its backing file (default: none)")
       .type_name("FILE");

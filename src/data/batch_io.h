@@ -12,6 +12,8 @@
 
 namespace byre {
 
+inline constexpr std::uint64_t table_batch_bytes = 8 << 20;  // of tables in memory at once, for what goes over them all
+
 struct BatchPart {
   std::uint64_t offset_bytes;
   Bytes bytes;  // of the caller; parts that lie one behind the other in file and memory become one request

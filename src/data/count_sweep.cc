@@ -17,7 +17,6 @@
 
 namespace byre {
 namespace {
-constexpr std::uint64_t batch_bytes = 8 << 20;
 constexpr std::uint64_t behind_all = ~std::uint64_t{0};
 
 CountChange opposite(CountChange change) {
@@ -54,7 +53,7 @@ struct CountSweep::Batch {
 };
 
 Result<void> CountSweep::choose(Batch& batch, const std::vector<ClusterRun>& runs) {
-  const std::uint64_t most = std::max<std::uint64_t>(1, batch_bytes >> geometry_.cluster_bits);
+  const std::uint64_t most = std::max<std::uint64_t>(1, table_batch_bytes >> geometry_.cluster_bits);
   const std::uint64_t per_block = geometry_.refcounts_per_block();
   batch.blocks.clear();
   batch.pieces.clear();

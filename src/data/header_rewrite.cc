@@ -18,7 +18,7 @@
 namespace byre {
 namespace {
 
-constexpr std::uint64_t sector_bytes = 512;
+using format::sector_bytes;
 constexpr std::uint64_t name_offset_field = 8;  // 8 bytes, and 4 bytes of length behind it
 
 using Content = std::vector<std::byte>;

@@ -10,13 +10,11 @@
 #include "format/refcount.h"
 
 namespace byre {
-namespace {
-constexpr std::uint64_t batch_bytes = 8 << 20;
-}  // namespace
+namespace {}  // namespace
 
 Task<Result<void>> HostMap::load(Storage& storage, const format::Geometry& geometry,
                                  const std::vector<std::uint64_t>& refcount_table) {
-  const std::uint64_t most = std::max<std::uint64_t>(1, batch_bytes >> geometry.cluster_bits);
+  const std::uint64_t most = std::max<std::uint64_t>(1, table_batch_bytes >> geometry.cluster_bits);
   Buffer buffer(std::min<std::uint64_t>(most, refcount_table.size()) << geometry.cluster_bits);
   for (std::uint64_t next = 0; next < refcount_table.size();) {
     std::vector<std::uint64_t> indexes;

@@ -16,8 +16,6 @@
 namespace byre {
 namespace {
 
-constexpr std::uint64_t batch_bytes = 8 << 20;
-
 std::uint64_t entry_or_none(const std::vector<std::uint64_t>& l1, std::uint64_t index) {
   return index < l1.size() ? l1[index] & ~format::entry_copied_flag : 0;
 }
@@ -43,7 +41,7 @@ MappingDifference::MappingDifference(Storage& storage, const format::Geometry& g
       l1_entries_(geometry.required_l1_entries(end_bytes)) {}
 
 Result<void> MappingDifference::choose_pairs() {
-  const std::uint64_t most = std::max<std::uint64_t>(1, batch_bytes / 2 >> geometry_.cluster_bits);
+  const std::uint64_t most = std::max<std::uint64_t>(1, table_batch_bytes / 2 >> geometry_.cluster_bits);
   const std::uint64_t file_end = round_up(storage_.size_bytes(), geometry_.cluster_size_bytes());
   pairs_.clear();
   for (; next_index_ < l1_entries_ && pairs_.size() < most; ++next_index_) {

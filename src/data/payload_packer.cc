@@ -4,11 +4,12 @@
 #include "data/payload_packer.h"
 
 #include "base/endian.h"
+#include "format/limits.h"
 #include "format/refcount.h"
 
 namespace byre {
 namespace {
-constexpr std::uint64_t sector_bytes = 512;
+using format::sector_bytes;
 }  // namespace
 
 format::CompressedExtent decoded_payload(const format::Geometry& geometry, std::uint64_t word) {

@@ -10,7 +10,7 @@
 
 namespace byre {
 namespace {
-constexpr std::uint64_t most_bytes_at_once = 1 << 20;
+constexpr std::uint64_t most_copied_at_once_bytes = 1 << 20;
 }  // namespace
 
 // Goes over the unallocated parts of a range, as the mapping has them now.
@@ -24,7 +24,7 @@ Task<Result<void>> Qcow2Disk::copy_up(std::uint64_t offset_bytes, std::uint64_t 
                 co_await decide([this, here, left] { return metadata_->lookup(here, left); }));
     std::uint64_t length = extent.length_bytes;
     if (extent.kind == format::ClusterKind::unallocated) {
-      length = std::min(length, std::max(most_bytes_at_once, cluster_size));
+      length = std::min(length, std::max(most_copied_at_once_bytes, cluster_size));
       BYRE_CO_CHECK(co_await copy_up_clusters(at, geometry_.clusters_for(length)));
     }
     at += round_up(length, cluster_size);

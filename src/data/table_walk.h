@@ -11,6 +11,7 @@
 #include "byre/base/result.h"
 #include "byre/storage/storage.h"
 #include "byre/task/task.h"
+#include "data/batch_io.h"
 #include "data/cluster_runs.h"
 #include "format/entry.h"
 #include "format/geometry.h"
@@ -36,7 +37,7 @@ class TableWalk {
 
   // `l1` is in host byte order. Storage and table must outlive the walk. `batch_bytes` of tables are loaded at a time.
   TableWalk(Storage& storage, const format::Geometry& geometry, const std::vector<std::uint64_t>& l1,
-            std::uint64_t batch_bytes = 8 << 20)
+            std::uint64_t batch_bytes = table_batch_bytes)
       : storage_(storage),
         geometry_(geometry),
         l1_(l1),

@@ -12,8 +12,6 @@
 namespace byre::format {
 namespace {
 
-constexpr std::size_t unknown_fields_at = 105;
-
 Result<> check_version_fields(const Header& header) {
   if (header.version >= 3) {
     const std::uint64_t length = header.header_length;

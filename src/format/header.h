@@ -45,6 +45,7 @@ inline constexpr std::uint64_t autoclear_features = 88;     // 8 bytes, version 
 }  // namespace header_field
 
 inline constexpr std::uint32_t header_length_version_2 = 72;
+inline constexpr std::uint32_t unknown_fields_at = 105;  // behind the compression type
 inline constexpr std::uint32_t min_header_length_version_3 = 104;
 inline constexpr std::uint32_t default_header_length_version_3 = 112;
 // Enough for peek_cluster_bits(), whatever the version.

@@ -15,7 +15,6 @@ namespace {
 
 constexpr std::uint32_t magic = 0x514649fb;
 constexpr std::size_t compression_type_at = 104;
-constexpr std::size_t unknown_fields_at = 105;
 constexpr std::uint64_t min_luks_area_bytes = 592;
 
 // What the file says, besides the header that is being filled.

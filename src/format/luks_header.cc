@@ -14,7 +14,7 @@ constexpr std::uint64_t sector = 512;
 constexpr std::uint32_t max_key_bytes = 512;
 constexpr std::uint32_t slot_active = 0x00ac71f3;
 constexpr std::uint32_t slot_free = 0x0000dead;
-constexpr std::array<std::uint8_t, 6> magic = {'L', 'U', 'K', 'S', 0xba, 0xbe};
+constexpr std::array<std::uint8_t, 6> luks_magic = {'L', 'U', 'K', 'S', 0xba, 0xbe};
 
 Result<std::string> decode_text(ConstBytes field, std::string_view what) {
   const auto end = std::ranges::find(field, std::byte{0});
@@ -58,7 +58,7 @@ Result<LuksSlot> decode_slot(const std::byte* raw, std::size_t index) {
 Result<LuksHeader> decode_luks_header(ConstBytes area_start) {
   BYRE_ASSERT(area_start.size() >= luks_header_bytes);
   const std::byte* raw = area_start.data();
-  if (std::memcmp(raw, magic.data(), magic.size()) != 0) return fail(ErrorCode::corrupt, "no LUKS header");
+  if (std::memcmp(raw, luks_magic.data(), luks_magic.size()) != 0) return fail(ErrorCode::corrupt, "no LUKS header");
   if (load_be16(raw + 6) != 1) {
     return fail(ErrorCode::unsupported, "LUKS version {}: only version 1 is known", load_be16(raw + 6));
   }

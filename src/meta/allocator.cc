@@ -22,10 +22,6 @@ namespace byre::meta {
 namespace {
 constexpr std::uint64_t full_pages_before_append = 256;
 
-std::unexpected<Stop> damaged(std::string message) {
-  return std::unexpected(Stop::corrupted(Error(ErrorCode::corrupt, std::move(message))));
-}
-
 std::unexpected<Stop> file_too_long() {
   return std::unexpected(Stop::failed(Error(ErrorCode::no_space, "the image file would exceed 2^56 bytes", ENOSPC)));
 }

@@ -21,10 +21,6 @@ namespace {
 using format::ClusterKind;
 using format::L2Entry;
 
-std::unexpected<Stop> damaged(std::string message) {
-  return std::unexpected(Stop::corrupted(Error(ErrorCode::corrupt, std::move(message))));
-}
-
 }  // namespace
 
 Reservation::Reservation(Reservation&& other) noexcept

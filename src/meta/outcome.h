@@ -46,4 +46,8 @@ class Stop {
 template <class T = void>
 using Outcome = std::expected<T, Stop>;
 
+inline std::unexpected<Stop> damaged(std::string message) {
+  return std::unexpected(Stop::corrupted(Error(ErrorCode::corrupt, std::move(message))));
+}
+
 }  // namespace byre::meta

@@ -12,6 +12,7 @@
 
 #include "base/math.h"
 #include "byre/task/sync.h"
+#include "format/limits.h"
 #include "ops/buffer_pool.h"
 #include "ops/image_sequence.h"
 
@@ -23,7 +24,7 @@ using ops::BufferPool;
 using ops::ImageSequence;
 using ops::StatusCursor;
 
-constexpr std::uint64_t sector_bytes = 512;
+using format::sector_bytes;
 constexpr std::uint64_t batch_bytes = 256 << 10;  // small enough that both sides stay in the processor's cache
 constexpr std::size_t batch_pieces = 64;
 

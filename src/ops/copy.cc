@@ -12,6 +12,7 @@
 #include "base/math.h"
 #include "base/text.h"
 #include "byre/task/sync.h"
+#include "format/limits.h"
 #include "ops/buffer_pool.h"
 #include "ops/copy_plan.h"
 #include "ops/copy_runs.h"
@@ -30,7 +31,7 @@ using ops::CopyWindow;
 using ops::ImageSequence;
 
 constexpr std::uint64_t raw_unit_bytes = 4096;
-constexpr std::uint64_t sector_bytes = 512;
+using format::sector_bytes;
 constexpr std::uint64_t smallest_window_bytes = 512 << 10;
 constexpr std::uint64_t largest_window_bytes = 2 << 20;  // no cluster is larger
 

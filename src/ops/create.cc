@@ -23,7 +23,7 @@ namespace {
 using format::Geometry;
 using ops::Layout;
 
-constexpr std::uint64_t piece_bytes = std::uint64_t{2} << 20;
+constexpr std::uint64_t filled_piece_bytes = std::uint64_t{2} << 20;
 
 // Writes the bytes of one part of a table region; the offset counts from the region's start.
 using Fill = std::function<void(std::uint64_t offset_bytes, Bytes target)>;
@@ -79,7 +79,7 @@ Result<Plan> make_plan(const CreateOptions& options) {
 }
 
 Task<Result<void>> write_region(Storage& storage, HostOffset start, std::uint64_t length_bytes, Fill fill) {
-  Buffer buffer(std::min(length_bytes, piece_bytes));
+  Buffer buffer(std::min(length_bytes, filled_piece_bytes));
   for (std::uint64_t done = 0; done < length_bytes; done += buffer.size()) {
     const Bytes piece = buffer.bytes().first(std::min<std::uint64_t>(buffer.size(), length_bytes - done));
     std::fill(piece.begin(), piece.end(), std::byte{0});

@@ -13,7 +13,7 @@
 namespace byre {
 namespace {
 
-constexpr std::uint64_t piece_bytes = 1 << 20;
+constexpr std::uint64_t dd_piece_bytes = 1 << 20;
 constexpr std::size_t pieces_in_flight = 8;
 
 Task<Result<void>> copy_piece(Disk& source, std::uint64_t from, Disk& target, std::uint64_t to, std::uint64_t length,
@@ -38,7 +38,7 @@ Result<void> check_stretches(Disk& source, Disk& target, const StretchCopy& copy
 
 Task<Result<void>> copy_stretch(Disk& source, Disk& target, StretchCopy copy) {
   BYRE_CO_CHECK(check_stretches(source, target, copy));
-  ops::BufferPool buffers(piece_bytes);
+  ops::BufferPool buffers(dd_piece_bytes);
   TaskGroup group;
   Result<void> done;
   for (std::uint64_t at = 0; at < copy.length_bytes && done && !group.failed();) {
@@ -52,7 +52,7 @@ Task<Result<void>> copy_stretch(Disk& source, Disk& target, StretchCopy copy) {
       break;
     }
     const bool zero = status->zero;
-    const std::uint64_t length = zero ? status->length_bytes : std::min(status->length_bytes, piece_bytes);
+    const std::uint64_t length = zero ? status->length_bytes : std::min(status->length_bytes, dd_piece_bytes);
     const std::uint64_t to = copy.target_offset_bytes + at;
     co_await group.wait_below(pieces_in_flight - 1);
     if (!zero) {

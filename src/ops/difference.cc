@@ -14,6 +14,7 @@
 #include "byre/task/sync.h"
 #include "data/mapping_difference.h"
 #include "data/qcow2_disk.h"
+#include "format/limits.h"
 #include "ops/buffer_pool.h"
 #include "ops/image_sequence.h"
 
@@ -25,11 +26,11 @@ using ops::BufferPool;
 using ops::ImageSequence;
 using ops::StatusCursor;
 
-constexpr std::uint64_t sector_bytes = 512;
-constexpr std::uint64_t piece_bytes = 256 << 10;
+using format::sector_bytes;
+constexpr std::uint64_t compared_piece_bytes = 256 << 10;
 constexpr std::size_t pieces_at_once = 16;
 
-struct Piece {
+struct ComparedPiece {
   GuestRange range;
   bool first_is_zero;
   bool second_is_zero;
@@ -50,7 +51,7 @@ class Finder {
  private:
   Task<Result<void>> look_at(GuestRange range);
   Task<Result<void>> compare_pieces();
-  Task<Result<void>> compare(Piece& piece);
+  Task<Result<void>> compare(ComparedPiece& piece);
   void tell(DifferentRange range);
   void tell_held();
   Result<void> check_cancelled() const {
@@ -65,8 +66,8 @@ class Finder {
   ImageSequence second_;
   StatusCursor first_status_{first_};
   StatusCursor second_status_{second_};
-  BufferPool buffers_{piece_bytes};
-  std::vector<Piece> pieces_;
+  BufferPool buffers_{compared_piece_bytes};
+  std::vector<ComparedPiece> pieces_;
   DifferentRange held_{0, 0};  // may go on
   DifferenceTotals totals_;
 };
@@ -87,7 +88,7 @@ void Finder::tell(DifferentRange range) {
   held_ = range;
 }
 
-Task<Result<void>> Finder::compare(Piece& piece) {
+Task<Result<void>> Finder::compare(ComparedPiece& piece) {
   const std::size_t length = piece.range.length_bytes;
   BufferPool::Loan first_loan = buffers_.take();
   BufferPool::Loan second_loan = buffers_.take();
@@ -107,9 +108,9 @@ Task<Result<void>> Finder::compare(Piece& piece) {
 
 Task<Result<void>> Finder::compare_pieces() {
   TaskGroup group;
-  for (Piece& piece : pieces_) group.start(compare(piece));
+  for (ComparedPiece& piece : pieces_) group.start(compare(piece));
   BYRE_CO_CHECK(co_await group.join());
-  for (const Piece& piece : pieces_) {
+  for (const ComparedPiece& piece : pieces_) {
     for (const DifferentRange& range : piece.found) tell(range);
   }
   pieces_.clear();
@@ -122,7 +123,7 @@ Task<Result<void>> Finder::look_at(GuestRange range) {
     BYRE_CO_TRY(const BlockStatus second, co_await second_status_.at(at));
     std::uint64_t length = std::min({first.length_bytes, second.length_bytes, range.end_bytes() - at});
     if (!first.zero || !second.zero) {
-      length = std::min(length, piece_bytes);
+      length = std::min(length, compared_piece_bytes);
       pieces_.push_back({{at, length}, first.zero, second.zero, {}});
       totals_.compared_bytes += length;
     }

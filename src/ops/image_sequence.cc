@@ -7,12 +7,13 @@
 #include <limits>
 
 #include "base/math.h"
+#include "format/limits.h"
 
 namespace byre::ops {
 
 namespace {
 
-constexpr std::uint64_t sector_bytes = 512;
+using format::sector_bytes;
 
 BlockStatus zeros(std::uint64_t length_bytes) {
   BlockStatus status;

@@ -19,13 +19,13 @@
 namespace byre::ops {
 namespace {
 
-constexpr std::uint64_t piece_bytes = 2 << 20;  // no cluster is larger
+constexpr std::uint64_t copied_piece_bytes = 2 << 20;  // no cluster is larger
 constexpr std::size_t pieces_in_flight = 8;
 constexpr std::size_t compared_unit_bytes = 4096;
 
 class Copier {
  public:
-  Copier(LayerCopy copy, LayerRule& rule) : copy_(std::move(copy)), rule_(rule), buffers_(piece_bytes) {}
+  Copier(LayerCopy copy, LayerRule& rule) : copy_(std::move(copy)), rule_(rule), buffers_(copied_piece_bytes) {}
 
   Task<Result<void>> run() {
     auto done = co_await walk();
@@ -54,7 +54,7 @@ class Copier {
   // Zeros and what is skipped take no time: they go in one.
   static std::uint64_t piece_length(const LayerRun& run, std::uint64_t at) {
     if (run.action == LayerAction::skip || run.action == LayerAction::zero) return run.length_bytes;
-    return std::min(run.length_bytes, piece_bytes - at % piece_bytes);
+    return std::min(run.length_bytes, copied_piece_bytes - at % copied_piece_bytes);
   }
 
   Task<void> start(LayerAction action, std::uint64_t at, std::uint64_t length) {

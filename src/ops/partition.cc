@@ -31,25 +31,25 @@ std::unexpected<Error> no_such(unsigned number) {
 }
 
 Result<Partition> checked(const Disk& disk, std::uint64_t first_sector, std::uint64_t sectors,
-                          std::uint64_t sector_bytes, unsigned number) {
-  const std::uint64_t disk_sectors = disk.size_bytes() / sector_bytes;
+                          std::uint64_t sector_size_bytes, unsigned number) {
+  const std::uint64_t disk_sectors = disk.size_bytes() / sector_size_bytes;
   if (first_sector > disk_sectors || sectors > disk_sectors - first_sector) {
     return fail(ErrorCode::corrupt, "partition {}, {} sectors at {}, lies outside of the disk, which has {}", number,
                 sectors, first_sector, disk_sectors);
   }
-  return Partition{first_sector * sector_bytes, sectors * sector_bytes};
+  return Partition{first_sector * sector_size_bytes, sectors * sector_size_bytes};
 }
 
-Task<Result<bool>> has_gpt(Disk& disk, std::uint64_t sector_bytes) {
-  if (disk.size_bytes() < 2 * sector_bytes) co_return false;
+Task<Result<bool>> has_gpt(Disk& disk, std::uint64_t sector_size_bytes) {
+  if (disk.size_bytes() < 2 * sector_size_bytes) co_return false;
   std::array<std::byte, 8> signature{};
-  BYRE_CO_CHECK(co_await disk.read(sector_bytes, signature));
+  BYRE_CO_CHECK(co_await disk.read(sector_size_bytes, signature));
   co_return std::memcmp(signature.data(), "EFI PART", 8) == 0;
 }
 
-Task<Result<Partition>> find_in_gpt(Disk& disk, std::uint64_t sector_bytes, unsigned number) {
+Task<Result<Partition>> find_in_gpt(Disk& disk, std::uint64_t sector_size_bytes, unsigned number) {
   std::array<std::byte, 92> header{};
-  BYRE_CO_CHECK(co_await disk.read(sector_bytes, header));
+  BYRE_CO_CHECK(co_await disk.read(sector_size_bytes, header));
   const auto table_sector = load_little_endian<std::uint64_t>(header.data() + 72);
   const auto entries = load_little_endian<std::uint32_t>(header.data() + 80);
   const auto entry_bytes = load_little_endian<std::uint32_t>(header.data() + 84);
@@ -58,13 +58,13 @@ Task<Result<Partition>> find_in_gpt(Disk& disk, std::uint64_t sector_bytes, unsi
                    entry_bytes, most_gpt_entries, longest_gpt_entry_bytes);
   }
   if (number > entries) co_return no_such(number);
-  const std::uint64_t disk_sectors = disk.size_bytes() / sector_bytes;
+  const std::uint64_t disk_sectors = disk.size_bytes() / sector_size_bytes;
   const std::uint64_t place_bytes = std::uint64_t{number - 1} * entry_bytes;
-  if (table_sector >= disk_sectors || place_bytes + entry_bytes > (disk_sectors - table_sector) * sector_bytes) {
+  if (table_sector >= disk_sectors || place_bytes + entry_bytes > (disk_sectors - table_sector) * sector_size_bytes) {
     co_return fail(ErrorCode::corrupt, "the GPT's entries, at sector {}, lie outside of the disk", table_sector);
   }
   std::array<std::byte, 128> entry{};
-  BYRE_CO_CHECK(co_await disk.read(table_sector * sector_bytes + place_bytes, entry));
+  BYRE_CO_CHECK(co_await disk.read(table_sector * sector_size_bytes + place_bytes, entry));
   const bool unused =
       load_little_endian<std::uint64_t>(entry.data()) == 0 && load_little_endian<std::uint64_t>(entry.data() + 8) == 0;
   if (unused) co_return no_such(number);
@@ -74,7 +74,7 @@ Task<Result<Partition>> find_in_gpt(Disk& disk, std::uint64_t sector_bytes, unsi
     co_return fail(ErrorCode::corrupt, "partition {}, sectors {} to {}, lies outside of the disk, which has {}", number,
                    first, last, disk_sectors);
   }
-  co_return checked(disk, first, last - first + 1, sector_bytes, number);
+  co_return checked(disk, first, last - first + 1, sector_size_bytes, number);
 }
 
 struct MbrEntry {
@@ -138,9 +138,9 @@ Task<Result<Partition>> find_in_mbr(Disk& disk, unsigned number) {
 
 Task<Result<Partition>> find_partition(Disk& disk, unsigned number) {
   if (number == 0) co_return fail(ErrorCode::not_found, "partitions are counted from 1");
-  for (const std::uint64_t sector_bytes : {std::uint64_t{512}, std::uint64_t{4096}}) {
-    BYRE_CO_TRY(const bool found, co_await has_gpt(disk, sector_bytes));
-    if (found) co_return co_await find_in_gpt(disk, sector_bytes, number);
+  for (const std::uint64_t sector_size_bytes : {std::uint64_t{512}, std::uint64_t{4096}}) {
+    BYRE_CO_TRY(const bool found, co_await has_gpt(disk, sector_size_bytes));
+    if (found) co_return co_await find_in_gpt(disk, sector_size_bytes, number);
   }
   co_return co_await find_in_mbr(disk, number);
 }

@@ -16,8 +16,6 @@ namespace {
 
 constexpr std::size_t overlay_limit = 32;  // per sector; more in flight at once are as if not yet begun
 
-std::size_t as_size(std::uint64_t value) { return static_cast<std::size_t>(value); }
-
 // Adds `more` to a count that stays at its limit once it is there.
 std::uint64_t saturating_product(std::uint64_t value, std::uint64_t factor, std::uint64_t limit) {
   return std::min(checked_multiply(value, factor).value_or(limit), limit);

@@ -19,8 +19,6 @@ constexpr std::array<std::string_view, 7> operation_names{"read",  "write",    "
 
 bool is_change(StorageOperation kind) { return kind != StorageOperation::read && kind != StorageOperation::flush; }
 
-std::size_t as_size(std::uint64_t value) { return static_cast<std::size_t>(value); }
-
 // Copies `target.size()` bytes from `skip` on out of the parts.
 void gather(std::span<const ConstBytes> parts, std::uint64_t skip, Bytes target) {
   for (ConstBytes part : parts) {

@@ -8,6 +8,8 @@
 
 namespace byre {
 
+inline std::size_t as_size(std::uint64_t value) { return static_cast<std::size_t>(value); }
+
 // A set of bytes of one sector, in a fixed-size block. Null stands for zeros.
 using SectorBytes = std::unique_ptr<std::byte[]>;
 
