@@ -6,6 +6,7 @@
 namespace byre::cli {
 
 void register_amend(Cli& cli);
+void register_bench(Cli& cli);
 void register_check(Cli& cli);
 void register_commit(Cli& cli);
 void register_compact(Cli& cli);
@@ -26,6 +27,7 @@ void register_stream(Cli& cli);
 
 inline void register_commands(Cli& cli) {
   register_amend(cli);
+  register_bench(cli);
   register_check(cli);
   register_commit(cli);
   register_compact(cli);

@@ -47,8 +47,8 @@ done
 
 # The reference takes over what we left.
 leave_dirty byre a.qcow2
-qemu-io -f qcow2 -c 'read -P 7 0 256k' -c 'read -P 9 1M 64k' a.qcow2 2>&1 | grep -q "Pattern verification failed" &&
-  fail "the reference reads differently"
+qemu-io -f qcow2 -c 'read -P 7 0 256k' -c 'read -P 9 1M 64k' a.qcow2 >out 2>&1 || fail "the reference: $(<out)"
+if grep -q 'Pattern verification failed' out; then fail "the reference reads differently"; fi
 qemu-img check -q a.qcow2 || fail "the reference does not get our dirty image clean"
 
 # An L2 entry that points between clusters is more than wrong counts: refused, and the bit stays.

@@ -1,0 +1,251 @@
+// byre bench: sends requests at rising offsets and tells how long they took (the flags and the output of qemu-img
+// bench).
+//
+// As many workers as the depth allows take one request after the other, so that this many are on their way at once. For
+// a flush that drains the queue they come to an end first; one that does not is a request like the others.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/text.h"
+#include "byre/base/buffer.h"
+#include "byre/task/sync.h"
+#include "cli/commands.h"
+#include "cli/flags.h"
+#include "cli/loop.h"
+#include "cli/output.h"
+
+namespace byre::cli {
+
+namespace {
+
+struct BenchArguments {
+  std::string file;
+  std::optional<std::uint64_t> count;
+  std::optional<std::uint64_t> depth;
+  std::optional<std::uint64_t> flush_interval;
+  std::optional<std::uint64_t> offset_bytes;
+  std::optional<std::uint64_t> request_bytes;
+  std::optional<std::uint64_t> step_bytes;
+  std::optional<std::uint64_t> pattern;
+  IoMode mode = IoMode::automatic;
+  bool no_drain = false;
+  bool write = false;
+  bool quiet = false;
+  OutputFormat output = OutputFormat::human;
+  OpenFlags open;
+};
+
+// The arguments with qemu-img's values for what was not given.
+struct Plan {
+  std::uint64_t count = 75000;
+  std::uint64_t depth = 64;
+  std::uint64_t flush_interval = 0;  // 0: never
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t request_bytes = 4096;
+  std::uint64_t step_bytes = 4096;
+  bool write = false;
+  bool drain = true;
+};
+
+constexpr std::uint64_t most_depth = 65536;
+constexpr std::uint64_t most_request_bytes = (std::uint64_t{1} << 31) - 1;
+
+Result<Plan> plan_of(const BenchArguments& arguments) {
+  Plan plan;
+  plan.count = arguments.count.value_or(plan.count);
+  plan.depth = arguments.depth.value_or(plan.depth);
+  plan.flush_interval = arguments.flush_interval.value_or(0);
+  plan.offset_bytes = arguments.offset_bytes.value_or(0);
+  plan.request_bytes = arguments.request_bytes.value_or(plan.request_bytes);
+  plan.step_bytes = arguments.step_bytes.value_or(0);
+  if (plan.step_bytes == 0) plan.step_bytes = plan.request_bytes;
+  plan.write = arguments.write;
+  plan.drain = !arguments.no_drain;
+  if (plan.depth == 0 || plan.depth > most_depth) {
+    return fail(ErrorCode::invalid_argument, "-d must be between 1 and {}, not {}", most_depth, plan.depth);
+  }
+  if (plan.request_bytes == 0 || plan.request_bytes > most_request_bytes) {
+    return fail(ErrorCode::invalid_argument, "-s must be between 1 and {} bytes, not {}", most_request_bytes,
+                plan.request_bytes);
+  }
+  if (arguments.flush_interval && !plan.write) {
+    return fail(ErrorCode::invalid_argument, "--flush-interval is for writes: give -w too");
+  }
+  if (arguments.flush_interval && plan.flush_interval < plan.depth) {
+    return fail(ErrorCode::invalid_argument, "--flush-interval ({}) must not be smaller than the depth ({})",
+                plan.flush_interval, plan.depth);
+  }
+  return plan;
+}
+
+Result<> check_fits(const Plan& plan, const Disk& disk, const std::string& file) {
+  const std::uint64_t size = disk.size_bytes();
+  if (plan.count == 0 || (plan.request_bytes <= size && plan.offset_bytes <= size - plan.request_bytes)) return {};
+  return fail(ErrorCode::invalid_argument, "{}: a request of {} bytes at offset {} does not fit into {} bytes",
+              escape_untrusted(file), plan.request_bytes, plan.offset_bytes, size);
+}
+
+class Bench {
+ public:
+  Bench(Disk& disk, const Plan& plan, std::byte pattern)
+      : disk_(disk), plan_(plan), next_bytes_(plan.offset_bytes), left_(plan.count) {
+    // What is read is thrown away, so that all requests may share one buffer, as all writes do.
+    buffer_ = Buffer(plan.request_bytes);
+    std::ranges::fill(buffer_.bytes(), pattern);
+  }
+
+  Task<Result<void>> run() {
+    while (left_ > 0) {
+      stop_at_ =
+          plan_.drain && plan_.flush_interval != 0 ? (left_ - 1) / plan_.flush_interval * plan_.flush_interval : 0;
+      TaskGroup workers;
+      for (std::uint64_t i = 0; i < plan_.depth && left_ > stop_at_; ++i) workers.start(work());
+      BYRE_CO_CHECK(co_await workers.join());
+      if (plan_.drain && plan_.flush_interval != 0) BYRE_CO_CHECK(co_await disk_.flush());
+    }
+    co_return Result<void>{};
+  }
+
+ private:
+  Task<Result<void>> work() {
+    while (left_ > stop_at_ && !failed_) {
+      --left_;
+      const std::uint64_t at = take_offset();
+      const bool flush_behind = !plan_.drain && plan_.flush_interval != 0 && left_ % plan_.flush_interval == 0;
+      auto done = plan_.write ? co_await disk_.write(at, buffer_.bytes()) : co_await disk_.read(at, buffer_.bytes());
+      if (done && flush_behind) done = co_await disk_.flush();
+      if (!done) {
+        failed_ = true;
+        co_return done;
+      }
+    }
+    co_return Result<void>{};
+  }
+
+  // A request that would end behind the disk begins at its start instead.
+  std::uint64_t take_offset() {
+    const std::uint64_t at = next_bytes_;
+    const std::uint64_t last = disk_.size_bytes() - plan_.request_bytes;
+    next_bytes_ = plan_.step_bytes > last - at ? 0 : at + plan_.step_bytes;
+    return at;
+  }
+
+  Disk& disk_;
+  const Plan& plan_;
+  Buffer buffer_;
+  std::uint64_t next_bytes_;
+  std::uint64_t left_;         // requests not sent yet
+  std::uint64_t stop_at_ = 0;  // workers end when so many are left
+  bool failed_ = false;
+};
+
+void announce(const Plan& plan) {
+  print(fmt::format("Sending {} {} requests, {} bytes each, {} in parallel (starting at offset {}, step size {})\n",
+                    plan.count, plan.write ? "write" : "read", plan.request_bytes, plan.depth, plan.offset_bytes,
+                    plan.step_bytes));
+  if (plan.flush_interval != 0) {
+    print(fmt::format("Sending flush every {} requests\n", plan.flush_interval));
+  }
+  flush_output();
+}
+
+void print_result(const Plan& plan, double seconds) {
+  const double count = static_cast<double>(plan.count);
+  Json json;
+  json["count"] = plan.count;
+  json["depth"] = plan.depth;
+  json["request-size"] = plan.request_bytes;
+  json["write"] = plan.write;
+  json["seconds"] = seconds;
+  json["requests-per-second"] = seconds > 0 ? count / seconds : 0;
+  json["bytes-per-second"] = seconds > 0 ? count * static_cast<double>(plan.request_bytes) / seconds : 0;
+  print_json(json);
+}
+
+Task<Result<double>> bench(const BenchArguments& arguments, const Plan& plan) {
+  OpenOptions options = open_options(arguments.open, arguments.quiet);
+  options.writable = arguments.write;
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+  Result<void> done = check_fits(plan, *disk, arguments.file);
+  const bool human = arguments.output == OutputFormat::human && !arguments.quiet;
+  if (done && human) announce(plan);
+  const auto begin = std::chrono::steady_clock::now();
+  if (done) {
+    Bench run(*disk, plan, static_cast<std::byte>(arguments.pattern.value_or(0)));
+    done = co_await run.run();
+  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  const auto closed = co_await disk->close();
+  BYRE_CO_CHECK(done);
+  BYRE_CO_CHECK(closed);
+  co_return seconds.count();
+}
+
+int run_bench(const BenchArguments& arguments) {
+  const auto plan = plan_of(arguments);
+  if (!plan) return report(std::unexpected(plan.error()));
+  const auto seconds = run_on_loop(bench(arguments, *plan), arguments.mode);
+  if (!seconds) return report(std::unexpected(seconds.error()));
+  if (arguments.output == OutputFormat::json) {
+    print_result(*plan, *seconds);
+  } else if (!arguments.quiet) {
+    print(fmt::format("Run completed in {:.3f} seconds.\n", *seconds));
+  }
+  return exit_success;
+}
+
+void add_numbers(Parser& parser, BenchArguments& arguments) {
+  add_size(parser, "-c,--count", arguments.count, "number of requests (default 75000)");
+  add_size(parser, "-d,--depth", arguments.depth, "requests on their way at once (default 64)");
+  add_size(parser, "-s,--buffer-size", arguments.request_bytes, "size of a request (default 4096)");
+  add_size(parser, "-S,--step-size", arguments.step_bytes, "from one request to the next (default: its size)");
+  add_size(parser, "-o,--offset", arguments.offset_bytes, "where the first request begins (default 0)");
+  add_size(parser, "--flush-interval", arguments.flush_interval,
+           "after so many writes wait for those on their way, then flush");
+  const auto enter_pattern = [&arguments](const std::string& word) -> Result<> {
+    arguments.pattern = parse_size(word);
+    if (arguments.pattern && *arguments.pattern <= 255) return {};
+    return fail(ErrorCode::invalid_argument, "--pattern must be a byte, 0 to 255, not '{}'", escape_untrusted(word));
+  };
+  parser.add_option("--pattern", enter_pattern, "the byte to write (default 0)").type_name("BYTE");
+}
+
+void add_mode(Parser& parser, BenchArguments& arguments) {
+  const auto enter = [&arguments](const std::string& word) -> Result<> {
+    if (word != "threads" && word != "native" && word != "io_uring") {
+      return fail(ErrorCode::invalid_argument, "-i must be threads, native or io_uring, not '{}'",
+                  escape_untrusted(word));
+    }
+    arguments.mode = word == "threads" ? IoMode::threads : IoMode::uring;
+    return {};
+  };
+  parser.add_option("-i,--aio", enter, "threads, or the kernel's own: native and io_uring mean the same here")
+      .type_name("AIO");
+  parser.add_flag("-n,--native", [&arguments] { arguments.mode = IoMode::uring; }, "the same as -i native");
+}
+
+}  // namespace
+
+void register_bench(Cli& cli) {
+  auto [parser, arguments] = cli.add<BenchArguments>(
+      {"bench", "Send requests to an image and tell how long they take",
+       "  byre bench -c 100000 -d 32 disk.qcow2\n"
+       "  byre bench -w -t none -s 64k --pattern 7 --flush-interval 1000 scratch.qcow2   (overwrites)\n\n"
+       "A request that would end behind the disk begins at its start instead.\n"},
+      run_bench);
+  parser.add_option("file", arguments.file, "the image").required();
+  parser.add_flag("-w,--write", arguments.write, "write, instead of reading: what the disk holds is lost");
+  add_numbers(parser, arguments);
+  parser.add_flag("--no-drain", arguments.no_drain, "send flushes without waiting for writes on their way");
+  add_mode(parser, arguments);
+  add_cache_mode(parser, "-t,--cache", arguments.open.cache, "how the image file is opened");
+  add_quiet(parser, arguments.quiet);
+  add_output(parser, arguments.output);
+  add_open_flags(parser, arguments.open);
+}
+
+}  // namespace byre::cli
