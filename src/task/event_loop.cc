@@ -7,6 +7,8 @@
 
 namespace byre {
 namespace {
+constexpr int most_turns_at_once = 64;
+
 thread_local EventLoop* current_loop = nullptr;
 
 // Owns itself: ends when the task ends. It must be started from the loop.
@@ -54,11 +56,26 @@ void EventLoop::post(std::function<void()> function) {
   poller_->wake();
 }
 
-void EventLoop::spawn(Task<void> task) { run_detached(std::move(task), spawned_); }
+void EventLoop::spawn(Task<void> task) {
+  Running scope(*this);
+  run_detached(std::move(task), spawned_);
+}
 
 void EventLoop::run_spawned() {
   Running scope(*this);
   while (spawned_ > 0) turn();
+}
+
+void EventLoop::advance() {
+  Running scope(*this);
+  for (int turns = 0; turns < most_turns_at_once; ++turns) {
+    run_posted();
+    run_ready();
+    poller_->wait(false);
+    if (ready_.empty() && !has_posted()) break;
+  }
+  if (!ready_.empty()) poller_->wake();
+  poller_->arm();
 }
 
 void EventLoop::turn() {
@@ -74,6 +91,11 @@ bool EventLoop::run_ready() {
   for (auto handle : batch_) handle.resume();
   batch_.clear();
   return true;
+}
+
+bool EventLoop::has_posted() {
+  std::lock_guard lock(posted_mutex_);
+  return !posted_.empty();
 }
 
 void EventLoop::run_posted() {

@@ -34,7 +34,8 @@ Result<std::unique_ptr<Poller>> make_poller(IoMode mode) {
     if (mode == IoMode::uring) return std::unexpected(std::move(poller).error());
   }
   BYRE_TRY(auto completions, PoolCompletions::make());
-  return std::make_unique<ThreadPoller>(std::move(completions));
+  BYRE_TRY(auto poller, ThreadPoller::make(std::move(completions)));
+  return poller;
 }
 
 Result<std::unique_ptr<EventLoop>> make_event_loop(IoMode mode) {

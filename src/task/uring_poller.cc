@@ -89,6 +89,11 @@ void UringPoller::collect() {
   io_uring_cq_advance(&ring_, count);
 }
 
+void UringPoller::arm() {
+  arm_event();
+  if (io_uring_sq_ready(&ring_) > 0) io_uring_submit(&ring_);
+}
+
 bool UringPoller::wait(bool may_block) {
   const bool noticed = completions_->has_notice();
   if (under_way_ + completions_->under_way() == 0 && !noticed) return !may_block;

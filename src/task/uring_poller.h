@@ -23,6 +23,8 @@ class UringPoller final : public Poller {
   ~UringPoller() override;
 
   bool wait(bool may_block) override;
+  int descriptor() const override { return ring_.ring_fd; }  // readable while completions are there
+  void arm() override;
   void wake() override { completions_->notify(); }
   void offload(std::function<void()> work, std::coroutine_handle<> done) override {
     completions_->offload(std::move(work), done);

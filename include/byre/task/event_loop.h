@@ -25,6 +25,12 @@ class Poller {
   // Makes a blocked or the next wait() return. Thread-safe.
   virtual void wake() = 0;
 
+  // For callers that wait by themselves: a descriptor that, once arm() was called, becomes readable when wait() would
+  // find something, also for a wake(). It stays the same for life. -1: there is none (the simulator).
+  virtual int descriptor() const { return -1; }
+  // Hands over what was asked for, and has the descriptor tell. Lasts until the next wait().
+  virtual void arm() {}
+
   // Runs `work` away from the loop's thread and then `done` on it (the simulator: later, in an order it picks).
   // `work` must touch nothing that the loop's thread touches. Called on the loop's thread.
   virtual void offload(std::function<void()> work, std::coroutine_handle<> done) = 0;
@@ -67,6 +73,13 @@ class EventLoop {
   // Runs until all spawned tasks have ended.
   void run_spawned();
 
+  // For a caller that has a loop of its own and must not wait in this one. advance() runs whatever can go on and hands
+  // requests to the kernel; descriptor() then becomes readable (POLLIN of poll(2), epoll, ...) when there is a reason
+  // to call it again. Call it after spawn() and post() too: both may leave something to hand over. -1: the poller has
+  // no descriptor. A single call does not go on for ever: it may leave work, and then the descriptor is readable.
+  void advance();
+  int descriptor() const { return poller_->descriptor(); }
+
   Poller& poller() { return *poller_; }
 
  private:
@@ -78,6 +91,7 @@ class EventLoop {
   void turn();
   bool run_ready();
   void run_posted();
+  bool has_posted();
 
   std::unique_ptr<Poller> poller_;
   std::vector<std::coroutine_handle<>> ready_;
