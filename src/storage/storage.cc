@@ -1,4 +1,4 @@
-// Shorthands over the interface.
+// What a storage does unless it knows better, and shorthands over the interface.
 
 #include "byre/storage/storage.h"
 
@@ -6,8 +6,49 @@
 #include <array>
 
 #include "base/text.h"
+#include "storage/checks.h"
 
 namespace byre {
+
+namespace {
+constexpr std::uint64_t zeros_bytes = 64 << 10;
+constexpr std::size_t zero_parts = 16;  // in one write
+alignas(4096) constinit std::array<std::byte, zeros_bytes> zeros{};
+}  // namespace
+
+Task<Result<void>> Storage::zero(std::uint64_t offset_bytes, std::uint64_t length_bytes, bool) {
+  BYRE_CO_CHECK(check_storage_change(*this, offset_bytes, length_bytes));
+  const std::uint64_t end = offset_bytes + length_bytes;
+  while (offset_bytes < std::min(end, size_bytes())) {
+    std::array<ConstBytes, zero_parts> parts;
+    std::uint64_t at = offset_bytes;
+    std::size_t count = 0;
+    for (; count < parts.size() && at < end; at += parts[count++].size()) {
+      parts[count] = ConstBytes(zeros).first(static_cast<std::size_t>(std::min(zeros_bytes, end - at)));
+    }
+    BYRE_CO_CHECK(co_await write(offset_bytes, std::span(parts).first(count)));
+    offset_bytes = at;
+  }
+  if (length_bytes > 0) BYRE_CO_CHECK(co_await extend(end));
+  co_return Result<void>();
+}
+
+Task<Result<void>> Storage::punch(std::uint64_t offset_bytes, std::uint64_t length_bytes) {
+  co_return check_storage_change(*this, offset_bytes, length_bytes);
+}
+
+Task<Result<void>> Storage::allocate(std::uint64_t offset_bytes, std::uint64_t length_bytes) {
+  BYRE_CO_CHECK(check_storage_change(*this, offset_bytes, length_bytes));
+  if (length_bytes > 0) BYRE_CO_CHECK(co_await extend(offset_bytes + length_bytes));
+  co_return Result<void>();
+}
+
+Task<Result<StorageExtent>> Storage::extent_at(std::uint64_t offset_bytes) {
+  BYRE_CO_CHECK(check_extent_offset(*this, offset_bytes));
+  co_return StorageExtent{.length_bytes = size_bytes() - offset_bytes, .data = true};
+}
+
+StorageIdentity Storage::identity() const { return {0, reinterpret_cast<std::uintptr_t>(this)}; }
 
 Task<Result<void>> Storage::extend(std::uint64_t size_bytes) {
   if (size_bytes <= this->size_bytes()) co_return Result<void>();

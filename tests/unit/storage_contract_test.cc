@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <random>
 #include <string>
@@ -11,6 +12,7 @@
 #include "byre/storage/simulated.h"
 #include "byre/task/pollers.h"
 #include "byre/task/sync.h"
+#include "storage/checks.h"
 #include "support/temporary_directory.h"
 
 namespace byre {
@@ -19,7 +21,7 @@ namespace {
 struct Kind {
   std::string name;
   IoMode mode = IoMode::threads;
-  enum class What { memory, simulated, file } what = What::file;
+  enum class What { memory, simulated, file, smallest } what = What::file;
   CacheMode cache = CacheMode::writeback;
   DiscardMode discard = DiscardMode::unmap;
 };
@@ -29,6 +31,7 @@ void PrintTo(const Kind& kind, std::ostream* out) { *out << kind.name; }
 std::vector<Kind> kinds() {
   using enum Kind::What;
   return {{"memory", IoMode::threads, memory},
+          {"smallest", IoMode::threads, smallest},
           {"simulated", IoMode::threads, simulated},
           {"uring_writeback", IoMode::uring, file},
           {"uring_none", IoMode::uring, file, CacheMode::none},
@@ -46,6 +49,38 @@ std::vector<std::byte> pattern(std::size_t size, unsigned seed) {
   return bytes;
 }
 
+// Only what every storage must bring itself. What it leaves out is the interface's own.
+class SmallestStorage final : public Storage {
+ public:
+  Task<Result<std::size_t>> read(std::uint64_t at, Bytes target) override {
+    const std::size_t count = at < bytes_.size() ? std::min<std::size_t>(target.size(), bytes_.size() - at) : 0;
+    if (count > 0) std::memcpy(target.data(), bytes_.data() + at, count);
+    co_return count;
+  }
+  Task<Result<void>> write(std::uint64_t at, std::span<const ConstBytes> parts) override {
+    BYRE_CO_CHECK(check_storage_change(*this, at, total_size(parts)));
+    for (const ConstBytes part : parts) {
+      if (part.empty()) continue;
+      bytes_.resize(std::max<std::size_t>(bytes_.size(), at + part.size()));
+      std::memcpy(bytes_.data() + at, part.data(), part.size());
+      at += part.size();
+    }
+    co_return Result<void>{};
+  }
+  Task<Result<void>> flush() override { co_return Result<void>{}; }
+  Task<Result<void>> resize(std::uint64_t size) override {
+    BYRE_CO_CHECK(check_storage_change(*this, size, 0));
+    bytes_.resize(size);
+    co_return Result<void>{};
+  }
+  std::uint64_t size_bytes() const override { return bytes_.size(); }
+  const std::string& name() const override { return name_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+  const std::string name_ = "smallest";
+};
+
 class StorageContract : public testing::TestWithParam<Kind> {
  protected:
   void SetUp() override {
@@ -62,6 +97,10 @@ class StorageContract : public testing::TestWithParam<Kind> {
     loop_ = std::move(*loop);
     if (kind.what == Kind::What::memory) {
       storage_ = std::make_unique<MemoryStorage>();
+      return;
+    }
+    if (kind.what == Kind::What::smallest) {
+      storage_ = std::make_unique<SmallestStorage>();
       return;
     }
     FileOptions options;

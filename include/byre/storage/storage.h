@@ -29,6 +29,9 @@ struct StorageExtent {
 // Buffers belong to the caller and must live until the awaited call returns. Offsets need no alignment: an
 // implementation that has one (direct I/O) hides it. Nothing here is durable before a flush() that began after it
 // completed. On error the range of a write holds any mix of old and new bytes.
+//
+// Six calls must be written for a storage of one's own; the others do here what is always right, and can be replaced by
+// what the storage does better (examples/custom_storage.cc).
 class Storage {
  public:
   virtual ~Storage() = default;
@@ -45,15 +48,17 @@ class Storage {
   virtual Task<Result<void>> flush() = 0;
 
   // Makes the range read as zeros, growing the storage if it ends behind it. Never leaves old bytes on success.
-  // With `may_unmap` the host space may be given back; without, it stays reserved where the system can.
-  virtual Task<Result<void>> zero(std::uint64_t offset_bytes, std::uint64_t length_bytes, bool may_unmap) = 0;
+  // With `may_unmap` the host space may be given back; without, it stays reserved where the system can. Here: writes
+  // zeros.
+  virtual Task<Result<void>> zero(std::uint64_t offset_bytes, std::uint64_t length_bytes, bool may_unmap);
 
   // Gives the host space of the range back, best effort: succeeds without doing anything where it cannot be done.
-  // Afterwards the range reads as zeros or as before.
-  virtual Task<Result<void>> punch(std::uint64_t offset_bytes, std::uint64_t length_bytes) = 0;
+  // Afterwards the range reads as zeros or as before. Here: as before.
+  virtual Task<Result<void>> punch(std::uint64_t offset_bytes, std::uint64_t length_bytes);
 
-  // Reserves host space for the range so that later writes there do not fail for lack of it; grows the storage.
-  virtual Task<Result<void>> allocate(std::uint64_t offset_bytes, std::uint64_t length_bytes) = 0;
+  // Reserves host space for the range so that later writes there do not fail for lack of it; grows the storage. Here:
+  // only grows it.
+  virtual Task<Result<void>> allocate(std::uint64_t offset_bytes, std::uint64_t length_bytes);
 
   // Cuts or extends (with zeros) to exactly this size.
   virtual Task<Result<void>> resize(std::uint64_t size_bytes) = 0;
@@ -66,13 +71,16 @@ class Storage {
   virtual std::uint64_t size_bytes() const = 0;
 
   // Kind and length of the stretch that starts at `offset_bytes` (below the size). Never empty; says data if unsure.
-  virtual Task<Result<StorageExtent>> extent_at(std::uint64_t offset_bytes) = 0;
+  // Here: all is data.
+  virtual Task<Result<StorageExtent>> extent_at(std::uint64_t offset_bytes);
 
   // Host bytes that the storage occupies (512-byte blocks of a file), where known.
-  virtual std::optional<std::uint64_t> allocated_bytes() const = 0;
+  // Here: unknown.
+  virtual std::optional<std::uint64_t> allocated_bytes() const { return std::nullopt; }
 
-  virtual bool writable() const = 0;
-  virtual StorageIdentity identity() const = 0;
+  virtual bool writable() const { return true; }
+  // Here: this object's address.
+  virtual StorageIdentity identity() const;
 
   // For messages: the file name as the user gave it.
   virtual const std::string& name() const = 0;
