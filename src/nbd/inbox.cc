@@ -22,7 +22,7 @@ Task<Result<bool>> Inbox::receive_more() {
     end_ = ready_bytes();
     begin_ = 0;
   }
-  BYRE_CO_TRY(const std::size_t got, co_await stream_->receive(buffer_.bytes().subspan(end_)));
+  BYRE_CO_TRY(const std::size_t got, co_await stream_->receive(buffer_.bytes().subspan(end_), Socket::Until::any));
   end_ += got;
   co_return got > 0;
 }
@@ -46,7 +46,7 @@ Task<Result<void>> Inbox::fill(Bytes target) {
   begin_ += ahead;
   target = target.subspan(ahead);
   while (!target.empty()) {
-    BYRE_CO_TRY(const std::size_t got, co_await stream_->receive(target));
+    BYRE_CO_TRY(const std::size_t got, co_await stream_->receive(target, Socket::Until::full));
     if (got == 0) co_return ended_early();
     target = target.subspan(got);
   }

@@ -30,7 +30,8 @@ Task<Result<void>> Outbox::run(std::function<void()> on_failure) {
       outcome = co_await send(sending);
       if (!outcome) on_failure();
     }
-    for (const Reply& reply : sending) {
+    for (Reply& reply : sending) {
+      shelf_.give_back(std::move(reply.data));
       if (reply.held_bytes) in_flight_.release(*reply.held_bytes);
     }
     sending.clear();

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "nbd/buffer_shelf.h"
 #include "nbd/in_flight.h"
 #include "nbd/protocol.h"
 #include "nbd/stream.h"
@@ -13,8 +14,9 @@ namespace byre::nbd {
 
 class Outbox {
  public:
-  // The stream and `in_flight` must outlive it.
-  Outbox(Stream& stream, InFlight& in_flight) : stream_(stream), in_flight_(in_flight) {}
+  // All must outlive it. What was sent goes to the shelf.
+  Outbox(Stream& stream, InFlight& in_flight, BufferShelf& shelf)
+      : stream_(stream), in_flight_(in_flight), shelf_(shelf) {}
 
   // When a reply has been sent, its request and `held_bytes` of data are no longer in flight; none: more chunks follow.
   void push(const ReplyHeader& header, Buffer data, std::uint64_t held_bytes);
@@ -36,6 +38,7 @@ class Outbox {
 
   Stream& stream_;
   InFlight& in_flight_;
+  BufferShelf& shelf_;
   std::vector<Reply> waiting_;
   bool finished_ = false;
   WaitQueue arrived_;

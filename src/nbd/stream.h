@@ -11,7 +11,7 @@ namespace byre::nbd {
 class Stream {
  public:
   virtual ~Stream() = default;
-  virtual Task<Result<std::size_t>> receive(Bytes target) = 0;
+  virtual Task<Result<std::size_t>> receive(Bytes target, Socket::Until until) = 0;
   virtual Task<Result<void>> send(std::span<const ConstBytes> parts) = 0;
 };
 
@@ -19,7 +19,9 @@ class PlainStream final : public Stream {
  public:
   // The socket must outlive it.
   explicit PlainStream(Socket& socket) : socket_(socket) {}
-  Task<Result<std::size_t>> receive(Bytes target) override { return socket_.receive(target); }
+  Task<Result<std::size_t>> receive(Bytes target, Socket::Until until) override {
+    return socket_.receive(target, until);
+  }
   Task<Result<void>> send(std::span<const ConstBytes> parts) override { return socket_.send(parts); }
 
  private:

@@ -132,7 +132,7 @@ Task<Result<void>> TlsStream::handshake() {
   }
 }
 
-Task<Result<std::size_t>> TlsStream::receive(Bytes target) {
+Task<Result<std::size_t>> TlsStream::receive(Bytes target, Socket::Until) {
   const int room = static_cast<int>(std::min<std::size_t>(target.size(), 1 << 30));
   for (;;) {
     ssl_.ERR_clear_error();

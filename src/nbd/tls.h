@@ -42,7 +42,7 @@ class TlsStream final : public Stream {
 
   // Before anything else.
   Task<Result<void>> handshake();
-  Task<Result<std::size_t>> receive(Bytes target) override;
+  Task<Result<std::size_t>> receive(Bytes target, Socket::Until until) override;  // at most one record
   Task<Result<void>> send(std::span<const ConstBytes> parts) override;
   // After the last send().
   Task<void> finish();

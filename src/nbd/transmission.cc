@@ -42,7 +42,7 @@ Transmission::Transmission(Agreement agreement, const ServerOptions& options, co
       stopping_(stopping),
       wire_(wire),
       in_flight_(options.limits.in_flight_requests, options.limits.in_flight_bytes),
-      outbox_(wire.stream(), in_flight_) {}
+      outbox_(wire.stream(), in_flight_, shelf_) {}
 
 Task<Result<void>> Transmission::run() {
   TaskGroup sending;
@@ -81,7 +81,7 @@ Task<Result<void>> Transmission::receive_requests(TaskGroup& serving) {
 Task<Result<void>> Transmission::receive_payload(const Request& request, Buffer& data) {
   if (!request.has_payload) co_return Result<void>{};
   if (!request.is(Command::write)) co_return co_await wire_.inbox().skip(request.length_bytes);
-  data = Buffer(request.length_bytes);
+  data = shelf_.take(request.length_bytes);
   co_return co_await wire_.inbox().fill(data.bytes());
 }
 
@@ -98,9 +98,11 @@ Task<Result<void>> Transmission::serve(Request request, Buffer data) {
     outbox_.push(error_reply(agreement_.style, request, refusal.error, refusal.message), held_bytes(request));
   } else if (request.is(Command::read) && request.length_bytes > 0) {
     outbox_.push(ReplyHeader::data(agreement_.style, request), std::move(data), held_bytes(request));
+    co_return Result<void>{};
   } else if (!request.is(Command::block_status)) {
     outbox_.push(ReplyHeader::done(agreement_.style, request), {}, held_bytes(request));
   }
+  shelf_.give_back(std::move(data));
   co_return Result<void>{};
 }
 
@@ -146,7 +148,7 @@ Task<Transmission::Checked> Transmission::perform(const Request& request, Buffer
   if (request.length_bytes == 0 && !request.is(Command::block_status)) co_return Checked{};
   switch (static_cast<Command>(request.command)) {
     case Command::read: {
-      data = Buffer(request.length_bytes);
+      data = shelf_.take(request.length_bytes);
       co_return translate(co_await disk_.read(offset_bytes, data.bytes()));
     }
     case Command::cache: co_return translate(co_await prefetch(request));

@@ -56,6 +56,7 @@ class Transmission {
   const bool& stopping_;
   Wire& wire_;
   InFlight in_flight_;
+  BufferShelf shelf_;
   Outbox outbox_;
 };
 

@@ -31,9 +31,9 @@ Descriptor::~Descriptor() {
   if (fd_ >= 0) ::close(fd_);
 }
 
-Task<Result<std::size_t>> Socket::receive(Bytes target) {
+Task<Result<std::size_t>> Socket::receive(Bytes target, Until until) {
   for (;;) {
-    SocketCall call = SocketCall::receive(descriptor_.get(), target);
+    SocketCall call = SocketCall::receive(descriptor_.get(), target, until == Until::full ? MSG_WAITALL : 0);
     const std::int64_t got = co_await call;
     if (got >= 0) co_return static_cast<std::size_t>(got);
     if (!again(got)) co_return std::unexpected(socket_error(got, "cannot receive from the connection"));

@@ -12,9 +12,10 @@
 
 namespace byre {
 
-SocketCall SocketCall::receive(int fd, Bytes target) {
+SocketCall SocketCall::receive(int fd, Bytes target, int flags) {
   SocketCall call(Kind::receive, fd);
   call.target_ = target;
+  call.flags_ = flags;
   return call;
 }
 
@@ -46,7 +47,7 @@ bool SocketCall::await_suspend(std::coroutine_handle<> waiter) {
 void SocketCall::start_on_ring(UringPoller& poller) {
   io_uring_sqe* entry = poller.next_entry();
   switch (kind_) {
-    case Kind::receive: io_uring_prep_recv(entry, fd_, target_.data(), target_.size(), 0); break;
+    case Kind::receive: io_uring_prep_recv(entry, fd_, target_.data(), target_.size(), flags_); break;
     case Kind::send: io_uring_prep_sendmsg(entry, fd_, &message_, MSG_NOSIGNAL); break;
     case Kind::readable: io_uring_prep_poll_add(entry, fd_, POLLIN); break;
   }

@@ -16,7 +16,7 @@ namespace byre {
 // caller should make another. It must stay where it is until then, as must what it refers to.
 class SocketCall {
  public:
-  static SocketCall receive(int fd, Bytes target);
+  static SocketCall receive(int fd, Bytes target, int flags);
   static SocketCall send(int fd, TransferVectors& from);
   static SocketCall readable(int fd);  // yields at least 0 once something can be read, or the other end hung up
 
@@ -34,6 +34,7 @@ class SocketCall {
   int fd_;
   bool on_ring_ = false;
   Bytes target_;
+  int flags_ = 0;
   msghdr message_{};
   std::int64_t result_ = 0;
   UringPoller::Request request_;

@@ -38,8 +38,12 @@ class Socket {
   static Result<Socket> to_path(const std::string& path);
   static Result<Socket> to_port(const std::string& address, std::uint16_t port);
 
-  // At least one byte of `target` (not empty), as much as has arrived; 0 at the end of the stream.
-  Task<Result<std::size_t>> receive(Bytes target);
+  enum class Until {
+    any,   // as much as has arrived
+    full,  // all of the target, as far as one request to the kernel can wait for that; less is possible
+  };
+  // At least one byte of `target` (not empty); 0 at the end of the stream.
+  Task<Result<std::size_t>> receive(Bytes target, Until until = Until::any);
 
   // All parts, one behind the other. Errors: io (the other end is gone).
   Task<Result<void>> send(std::span<const ConstBytes> parts);

@@ -1,0 +1,40 @@
+// Buffers that have been used, kept for the next request of the same length: the system would take long ones back, and
+// each new one would cost a page fault for every page.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "byre/base/buffer.h"
+
+namespace byre::nbd {
+
+class BufferShelf {
+ public:
+  static constexpr std::size_t most_bytes = 8 << 20;
+  static constexpr std::size_t most_buffers = 64;
+
+  // With any content, but only what this connection has seen before.
+  Buffer take(std::size_t size_bytes) {
+    const auto same_size = [size_bytes](const Buffer& buffer) { return buffer.size() == size_bytes; };
+    const auto found = std::ranges::find_if(kept_, same_size);
+    if (found == kept_.end()) return Buffer(size_bytes);
+    Buffer buffer = std::move(*found);
+    *found = std::move(kept_.back());
+    kept_.pop_back();
+    kept_bytes_ -= size_bytes;
+    return buffer;
+  }
+
+  void give_back(Buffer buffer) {
+    if (buffer.empty() || kept_.size() == most_buffers || kept_bytes_ + buffer.size() > most_bytes) return;
+    kept_bytes_ += buffer.size();
+    kept_.push_back(std::move(buffer));
+  }
+
+ private:
+  std::vector<Buffer> kept_;
+  std::size_t kept_bytes_ = 0;
+};
+
+}  // namespace byre::nbd
