@@ -86,12 +86,31 @@ SimulationOptions lazy_images() {
   return options;
 }
 
+// What a server with four clients makes of it, each with 32 requests on their way: overlapping reads, writes, zeroes,
+// trims and flushes, 128 at once.
+SimulationOptions server_traffic() {
+  SimulationOptions options;
+  options.operations = 300;
+  options.workers = 128;
+  options.crash_one_in = 40;
+  return options;
+}
+
+SimulationOptions lazy_server_traffic() {
+  SimulationOptions options = server_traffic();
+  options.lazy = true;
+  return options;
+}
+
 TEST(Simulator, EveryCrashPointOfShortProgramsLeavesASoundImage) { run_until(1'000'000, 40'000, short_programs()); }
 TEST(Simulator, RandomCrashPointsOfLongProgramsLeaveASoundImage) { run_until(2'000'000, 40'000, long_programs()); }
 TEST(Simulator, LargeClustersAreSoundToo) { run_until(3'000'000, 1'500, large_clusters()); }
 
 TEST(Simulator, LazyRefcountsAreSoundToo) { run_until(9'500'000, 20'000, lazy_images()); }
 TEST(NightlySimulator, LazyRefcountsAreSoundToo) { run_until(95'000'000, 500'000, lazy_images()); }
+
+TEST(Simulator, ServerTrafficIsSoundToo) { run_until(6'000'000, 20'000, server_traffic()); }
+TEST(Simulator, ServerTrafficWithLazyRefcountsIsSoundToo) { run_until(6'500'000, 20'000, lazy_server_traffic()); }
 
 TEST(Simulator, RefcountTablesThatMustGrowAreSoundToo) { run_until(5'000'000, 1'500, crowded_images()); }
 
@@ -116,6 +135,10 @@ TEST_P(NightlySimulator, RandomCrashPointsOfLongProgramsLeaveASoundImage) {
 TEST_P(NightlySimulator, LargeClustersAreSoundToo) { run_until(first_seed(130'000'000), 10'000, large_clusters()); }
 TEST_P(NightlySimulator, RefcountTablesThatMustGrowAreSoundToo) {
   run_until(first_seed(150'000'000), 10'000, crowded_images());
+}
+TEST_P(NightlySimulator, ServerTrafficIsSoundToo) { run_until(first_seed(160'000'000), 100'000, server_traffic()); }
+TEST_P(NightlySimulator, ServerTrafficWithLazyRefcountsIsSoundToo) {
+  run_until(first_seed(165'000'000), 100'000, lazy_server_traffic());
 }
 
 INSTANTIATE_TEST_SUITE_P(Share, NightlySimulator, testing::Values(0u, 1u, 2u, 3u));
