@@ -23,14 +23,14 @@ status=0
   fail "own_loop: another sum"
 [[ $("$EXAMPLES/custom_storage") == "a terabyte, and this in the middle, in "*" KiB" ]] || fail "custom_storage"
 
-# It has no image to make a mistake with: what a client writes, it reads.
+# What a client writes, it reads. (The module that nbdsh needs is the system's Python's.)
 "$EXAMPLES/serve_memory_image" "$PWD/socket" >service.log 2>&1 &
 service=$!
 for _ in $(seq 1000); do
   if grep -q listening service.log; then break; fi
   sleep 0.01
 done
-nbdsh -u "nbd+unix:///?socket=$PWD/socket" -c '
+PATH=/usr/bin:$PATH nbdsh -u "nbd+unix:///?socket=$PWD/socket" -c '
 assert h.get_size() == 1 << 30
 h.pwrite(b"x" * 4096, 12345)
 assert h.pread(4098, 12344) == b"\0" + b"x" * 4096 + b"\0"'

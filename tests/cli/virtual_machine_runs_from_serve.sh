@@ -1,5 +1,5 @@
 #!/bin/bash
-# A virtual machine with a Debian kernel boots from a disk that byre serves, writes, frees, and shuts down: what it
+# A virtual machine with a Debian kernel boots from a disk that "$BYRE" serves, writes, frees, and shuts down: what it
 # wrote is there, and image and file system are clean. With KVM where it works, else emulated.
 #
 # The kernel is taken out of its package, into KERNEL_DIRECTORY, and not installed: that would want a boot loader.
@@ -62,9 +62,9 @@ chmod +x root/sbin/init
 head -c 20M /dev/urandom >root/ballast
 (cd root && sha256sum ballast >before.sum)
 mke2fs -q -t ext4 -d root root.raw 192M
-byre convert -f raw -O qcow2 root.raw base.qcow2
-byre create -q -f qcow2 -b base.qcow2 -F qcow2 disk.qcow2
-byre snapshot -c fresh disk.qcow2
+"$BYRE" convert -f raw -O qcow2 root.raw base.qcow2
+"$BYRE" create -q -f qcow2 -b base.qcow2 -F qcow2 disk.qcow2
+"$BYRE" snapshot -c fresh disk.qcow2
 before=$(sha256sum <base.qcow2)
 
 machine() {  # SECONDS ACCELERATOR WORDS...
@@ -84,16 +84,16 @@ machine 300 $accelerator -initrd initrd.gz \
 kill "$service"
 service_ended
 
-byre check disk.qcow2 || fail "byre check"
+"$BYRE" check disk.qcow2 || fail "byre check"
 qemu-img check -q disk.qcow2 || fail "qemu-img check"
-[[ $(byre info --output=json disk.qcow2 | grep dirty-flag) == *false* ]] || fail "still dirty"
+[[ $("$BYRE" info --output=json disk.qcow2 | grep dirty-flag) == *false* ]] || fail "still dirty"
 [[ $before == "$(sha256sum <base.qcow2)" ]] || fail "the backing file changed"
-byre convert -f qcow2 -O raw disk.qcow2 after.raw
+"$BYRE" convert -f qcow2 -O raw disk.qcow2 after.raw
 e2fsck -fn after.raw >fsck.txt 2>&1 || fail "the file system: $(cat fsck.txt)"
 for file in outcome lines random random.sum log; do debugfs -R "dump /$file $file" after.raw >/dev/null 2>&1; done
 [[ $(cat outcome) == "done" ]] || fail "in the machine: $(cat outcome log; tail -20 console.txt)"
 [[ $(wc -l <lines) == 200 ]] || fail "$(wc -l <lines) lines"
 [[ $(sha256sum <random | cut -d' ' -f1) == "$(cut -d' ' -f1 random.sum)" ]] || fail "what it wrote reads differently"
 # The snapshot still holds what was there before.
-byre convert -f qcow2 -O raw -l fresh disk.qcow2 fresh.raw
+"$BYRE" convert -f qcow2 -O raw -l fresh disk.qcow2 fresh.raw
 cmp fresh.raw root.raw || fail "the snapshot changed"
