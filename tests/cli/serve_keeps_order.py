@@ -30,6 +30,8 @@ BLOCKS = 48
 CONNECTIONS = 4
 DEPTH = 32
 NEVER = float("inf")
+SLICE_SECONDS = 2
+EMPTY = [{0}] * BLOCKS
 
 KINDS = {"default": [], "lazy": ["-o", "lazy_refcounts=on"], "backing": ["-b", "base.qcow2", "-F", "qcow2"],
          "snapshot": []}
@@ -47,16 +49,25 @@ class Write:
 
 
 class History:
-    def __init__(self, stamp):
-        before = Write(stamp, 0, BLOCKS, -2)
-        before.end = -1
-        self.writes = [before]
+    def __init__(self, blocks):
+        """`blocks`: the stamps that each is made of at the beginning."""
+        self.writes = [Write(stamp, block, 1, -2) for block, stamps in enumerate(blocks) for stamp in stamps]
+        for before in self.writes:
+            before.end = -1
         self.reads = []  # (begin, end, first block, the stamps of each block)
         self.flushes = []  # (begin, end)
         self.lock = threading.Lock()
+        self.by_block = []
+        self.indexed = 0  # how many writes are in it
 
     def of_block(self, block):
-        return [write for write in self.writes if write.first <= block < write.first + write.count]
+        if self.indexed != len(self.writes):
+            self.by_block = [[] for _ in range(BLOCKS)]
+            for write in self.writes:
+                for of in range(write.first, write.first + write.count):
+                    self.by_block[of].append(write)
+            self.indexed = len(self.writes)
+        return self.by_block[block]
 
     def check_block(self, block, stamps, begin, end, what):
         """`begin` and `end` of the read, or of the flush that it stands for."""
@@ -67,6 +78,11 @@ class History:
             # Overwritten: it had ended before a write began that was over in time.
             if not any(write.stamp == stamp and write.begin < end and write.end >= latest_begin for write in writes):
                 raise SystemExit(f"{what}: block {block} has the stamp {stamp}, which could not be current")
+
+    def check_blocks(self, blocks, flushed, what):
+        """Of the whole disk, after the last request."""
+        for block, stamps in enumerate(blocks):
+            self.check_block(block, stamps, flushed, NEVER, what)
 
     def check(self):
         for begin, end, first, blocks in self.reads:
@@ -189,32 +205,39 @@ def make_image(kind):
         run(BYRE, "snapshot", "-c", "s", "disk.qcow2")
 
 
-def traffic(server, seed, history, seconds):
+def traffic(server, seed, history, stamps, seconds):
     stop = threading.Event()
-    stamps = Stamps()
     connections = [Traffic(server.socket, seed * CONNECTIONS + i, history, stamps, stop) for i in range(CONNECTIONS)]
     stop.wait(seconds)
     return stop, connections
 
 
 def orderly(seed, kind, seconds):
+    """In slices: to judge a read takes looking at every write of its slice."""
     make_image(kind)
-    history = History(0)
+    stamps, blocks, requests, number = Stamps(), EMPTY, 0, 0
     with Server("--persistent", "--shared", "0", "-q", "disk.qcow2") as server:
-        stop, connections = traffic(server, seed, history, seconds)
-        stop.set()
-        for connection in connections:
-            connection.join()
-    history.check()
+        while seconds > 0:
+            history = History(blocks)
+            stop, connections = traffic(server, seed * 1000 + number, history, stamps, min(seconds, SLICE_SECONDS))
+            stop.set()
+            for connection in connections:
+                connection.join()
+            history.check()
+            blocks = stamps_in(Client(server.socket, timeout=60).go().read(0, BLOCK * BLOCKS))
+            history.check_blocks(blocks, time.monotonic_ns(), f"seed {seed}, {kind}, slice {number}")
+            requests += len(history.writes) + len(history.reads) + len(history.flushes)
+            seconds -= SLICE_SECONDS
+            number += 1
     check_end(history, time.monotonic_ns(), f"seed {seed}, {kind}: at the end")
-    return len(history.writes) + len(history.reads) + len(history.flushes)
+    return requests
 
 
 def killed(seed, kind):
     make_image(kind)
-    history = History(0)
+    history = History(EMPTY)
     with Server("--persistent", "--shared", "0", "-q", "disk.qcow2") as server:
-        stop, connections = traffic(server, seed, history, random.Random(seed).uniform(0.02, 0.4))
+        stop, connections = traffic(server, seed, history, Stamps(), random.Random(seed).uniform(0.02, 0.4))
         server.process.kill()
         server.process.wait()
         server.process.returncode = 0
@@ -234,8 +257,7 @@ def check_end(history, flushed, what):
     run("qemu-img", "check", "-q", "disk.qcow2")
     run(BYRE, "convert", "-q", "-O", "raw", "disk.qcow2", "disk.raw")
     with open("disk.raw", "rb") as file:
-        for block, stamps in enumerate(stamps_in(file.read())):
-            history.check_block(block, stamps, flushed, NEVER, what)
+        history.check_blocks(stamps_in(file.read()), flushed, what)
 
 
 def main():
