@@ -1,5 +1,6 @@
 // Buffers that have been used, kept for the next request of the same length: the system would take long ones back, and
-// each new one would cost a page fault for every page.
+// each new one would cost a page fault for every page. One for the whole server: with one for each connection, clients
+// that come and go would make the server hold ten times as much.
 #pragma once
 
 #include <algorithm>
@@ -12,9 +13,9 @@ namespace byre::nbd {
 class BufferShelf {
  public:
   static constexpr std::size_t most_bytes = 8 << 20;
-  static constexpr std::size_t most_buffers = 64;
+  static constexpr std::size_t most_buffers = 256;
 
-  // With any content, but only what this connection has seen before.
+  // With any content, perhaps another client's: nothing of it may be sent that was not written to before.
   Buffer take(std::size_t size_bytes) {
     const auto same_size = [size_bytes](const Buffer& buffer) { return buffer.size() == size_bytes; };
     const auto found = std::ranges::find_if(kept_, same_size);

@@ -68,6 +68,7 @@ class LoopServer final : public Server {
   unsigned taken_places_ = 0;
   std::uint64_t accepted_ = 0;
   bool stopping_ = false;
+  BufferShelf shelf_;
   bool accepting_ = false;
 };
 
@@ -156,7 +157,7 @@ Task<Result<void>> LoopServer::converse(Connection& connection) {
   if (!agreement.exported || stopping_) co_return Result<void>{};
   connection.negotiating = false;
   connection.deadline = Clock::time_point::max();
-  Transmission transmission(std::move(agreement), options_, stopping_, wire);
+  Transmission transmission(std::move(agreement), options_, stopping_, wire, shelf_);
   const Result<void> transmitted = co_await transmission.run();
   co_await wire.finish();
   co_return transmitted;

@@ -34,7 +34,8 @@ bool changes(const Request& request) {
 
 }  // namespace
 
-Transmission::Transmission(Agreement agreement, const ServerOptions& options, const bool& stopping, Wire& wire)
+Transmission::Transmission(Agreement agreement, const ServerOptions& options, const bool& stopping, Wire& wire,
+                           BufferShelf& shelf)
     : agreement_(std::move(agreement)),
       part_(agreement_.exported->part),
       disk_(*part_.disk),
@@ -42,7 +43,8 @@ Transmission::Transmission(Agreement agreement, const ServerOptions& options, co
       stopping_(stopping),
       wire_(wire),
       in_flight_(options.limits.in_flight_requests, options.limits.in_flight_bytes),
-      outbox_(wire.stream(), in_flight_, shelf_) {}
+      shelf_(shelf),
+      outbox_(wire.stream(), in_flight_, shelf) {}
 
 Task<Result<void>> Transmission::run() {
   TaskGroup sending;

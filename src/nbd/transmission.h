@@ -23,7 +23,7 @@ struct Agreement {
 class Transmission {
  public:
   // All of them must outlive it. Once `stopping` is true no request is taken.
-  Transmission(Agreement agreement, const ServerOptions& options, const bool& stopping, Wire& wire);
+  Transmission(Agreement agreement, const ServerOptions& options, const bool& stopping, Wire& wire, BufferShelf& shelf);
 
   // Serves until the client leaves or the socket's receiving side is shut down, and what was received by then to its
   // end. Errors: what was wrong with the connection, for the log.
@@ -56,7 +56,7 @@ class Transmission {
   const bool& stopping_;
   Wire& wire_;
   InFlight in_flight_;
-  BufferShelf shelf_;
+  BufferShelf& shelf_;
   Outbox outbox_;
 };
 

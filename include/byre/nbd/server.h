@@ -26,7 +26,7 @@ struct Export {
 };
 
 // What clients may make the server do. A connection never holds more memory than `in_flight_bytes`, one request more,
-// 8 MiB of buffers that wait for their next use, and some 100 KiB.
+// and some 100 KiB; the server keeps 8 MiB of buffers for their next use.
 struct Limits {
   unsigned connections = 100;  // past the negotiation; further clients are told so
   unsigned negotiations = 64;  // at a time; the oldest one makes room for a new one
