@@ -22,49 +22,36 @@ namespace byre::cli {
 
 namespace {
 
-struct BenchArguments {
-  std::string file;
-  std::optional<std::uint64_t> count;
-  std::optional<std::uint64_t> depth;
-  std::optional<std::uint64_t> flush_interval;
-  std::optional<std::uint64_t> offset_bytes;
-  std::optional<std::uint64_t> request_bytes;
-  std::optional<std::uint64_t> step_bytes;
-  std::optional<std::uint64_t> pattern;
-  IoMode mode = IoMode::automatic;
-  bool no_drain = false;
-  bool write = false;
-  bool quiet = false;
-  OutputFormat output = OutputFormat::human;
-  OpenFlags open;
-};
-
-// The arguments with qemu-img's values for what was not given.
+// With qemu-img's values for what is not given.
 struct Plan {
   std::uint64_t count = 75000;
   std::uint64_t depth = 64;
   std::uint64_t flush_interval = 0;  // 0: never
   std::uint64_t offset_bytes = 0;
   std::uint64_t request_bytes = 4096;
-  std::uint64_t step_bytes = 4096;
+  std::uint64_t step_bytes = 0;  // 0: request_bytes
+  std::uint64_t pattern = 0;     // a byte
   bool write = false;
-  bool drain = true;
+  bool no_drain = false;
+
+  std::uint64_t step() const { return step_bytes == 0 ? request_bytes : step_bytes; }
+  bool flushes_drained() const { return flush_interval != 0 && !no_drain; }
+  bool flushes_undrained() const { return flush_interval != 0 && no_drain; }
+};
+
+struct BenchArguments {
+  std::string file;
+  Plan plan;
+  IoMode mode = IoMode::automatic;
+  bool quiet = false;
+  OutputFormat output = OutputFormat::human;
+  OpenFlags open;
 };
 
 constexpr std::uint64_t most_depth = 65536;
 constexpr std::uint64_t most_request_bytes = (std::uint64_t{1} << 31) - 1;
 
-Result<Plan> plan_of(const BenchArguments& arguments) {
-  Plan plan;
-  plan.count = arguments.count.value_or(plan.count);
-  plan.depth = arguments.depth.value_or(plan.depth);
-  plan.flush_interval = arguments.flush_interval.value_or(0);
-  plan.offset_bytes = arguments.offset_bytes.value_or(0);
-  plan.request_bytes = arguments.request_bytes.value_or(plan.request_bytes);
-  plan.step_bytes = arguments.step_bytes.value_or(0);
-  if (plan.step_bytes == 0) plan.step_bytes = plan.request_bytes;
-  plan.write = arguments.write;
-  plan.drain = !arguments.no_drain;
+Result<> check_plan(const Plan& plan) {
   if (plan.depth == 0 || plan.depth > most_depth) {
     return fail(ErrorCode::invalid_argument, "-d must be between 1 and {}, not {}", most_depth, plan.depth);
   }
@@ -72,14 +59,16 @@ Result<Plan> plan_of(const BenchArguments& arguments) {
     return fail(ErrorCode::invalid_argument, "-s must be between 1 and {} bytes, not {}", most_request_bytes,
                 plan.request_bytes);
   }
-  if (arguments.flush_interval && !plan.write) {
-    return fail(ErrorCode::invalid_argument, "--flush-interval is for writes: give -w too");
+  if (plan.pattern > 255) {
+    return fail(ErrorCode::invalid_argument, "--pattern must be a byte, 0 to 255, not {}", plan.pattern);
   }
-  if (arguments.flush_interval && plan.flush_interval < plan.depth) {
+  if (plan.flush_interval == 0) return {};
+  if (!plan.write) return fail(ErrorCode::invalid_argument, "--flush-interval is for writes: give -w too");
+  if (plan.flush_interval < plan.depth) {
     return fail(ErrorCode::invalid_argument, "--flush-interval ({}) must not be smaller than the depth ({})",
                 plan.flush_interval, plan.depth);
   }
-  return plan;
+  return {};
 }
 
 Result<> check_fits(const Plan& plan, const Disk& disk, const std::string& file) {
@@ -91,21 +80,18 @@ Result<> check_fits(const Plan& plan, const Disk& disk, const std::string& file)
 
 class Bench {
  public:
-  Bench(Disk& disk, const Plan& plan, std::byte pattern)
-      : disk_(disk), plan_(plan), next_bytes_(plan.offset_bytes), left_(plan.count) {
-    // What is read is thrown away, so that all requests may share one buffer, as all writes do.
-    buffer_ = Buffer(plan.request_bytes);
-    std::ranges::fill(buffer_.bytes(), pattern);
+  Bench(Disk& disk, const Plan& plan)
+      : disk_(disk), plan_(plan), buffer_(plan.request_bytes), next_bytes_(plan.offset_bytes), left_(plan.count) {
+    std::ranges::fill(buffer_.bytes(), static_cast<std::byte>(plan.pattern));
   }
 
   Task<Result<void>> run() {
     while (left_ > 0) {
-      stop_at_ =
-          plan_.drain && plan_.flush_interval != 0 ? (left_ - 1) / plan_.flush_interval * plan_.flush_interval : 0;
+      stop_at_ = plan_.flushes_drained() ? (left_ - 1) / plan_.flush_interval * plan_.flush_interval : 0;
       TaskGroup workers;
       for (std::uint64_t i = 0; i < plan_.depth && left_ > stop_at_; ++i) workers.start(work());
       BYRE_CO_CHECK(co_await workers.join());
-      if (plan_.drain && plan_.flush_interval != 0) BYRE_CO_CHECK(co_await disk_.flush());
+      if (plan_.flushes_drained()) BYRE_CO_CHECK(co_await disk_.flush());
     }
     co_return Result<void>{};
   }
@@ -115,7 +101,7 @@ class Bench {
     while (left_ > stop_at_ && !failed_) {
       --left_;
       const std::uint64_t at = take_offset();
-      const bool flush_behind = !plan_.drain && plan_.flush_interval != 0 && left_ % plan_.flush_interval == 0;
+      const bool flush_behind = plan_.flushes_undrained() && left_ % plan_.flush_interval == 0;
       auto done = plan_.write ? co_await disk_.write(at, buffer_.bytes()) : co_await disk_.read(at, buffer_.bytes());
       if (done && flush_behind) done = co_await disk_.flush();
       if (!done) {
@@ -130,13 +116,13 @@ class Bench {
   std::uint64_t take_offset() {
     const std::uint64_t at = next_bytes_;
     const std::uint64_t last = disk_.size_bytes() - plan_.request_bytes;
-    next_bytes_ = plan_.step_bytes > last - at ? 0 : at + plan_.step_bytes;
+    next_bytes_ = plan_.step() > last - at ? 0 : at + plan_.step();
     return at;
   }
 
   Disk& disk_;
   const Plan& plan_;
-  Buffer buffer_;
+  Buffer buffer_;  // of all requests: what is read is thrown away
   std::uint64_t next_bytes_;
   std::uint64_t left_;         // requests not sent yet
   std::uint64_t stop_at_ = 0;  // workers end when so many are left
@@ -146,7 +132,7 @@ class Bench {
 void announce(const Plan& plan) {
   print(fmt::format("Sending {} {} requests, {} bytes each, {} in parallel (starting at offset {}, step size {})\n",
                     plan.count, plan.write ? "write" : "read", plan.request_bytes, plan.depth, plan.offset_bytes,
-                    plan.step_bytes));
+                    plan.step()));
   if (plan.flush_interval != 0) {
     print(fmt::format("Sending flush every {} requests\n", plan.flush_interval));
   }
@@ -166,16 +152,17 @@ void print_result(const Plan& plan, double seconds) {
   print_json(json);
 }
 
-Task<Result<double>> bench(const BenchArguments& arguments, const Plan& plan) {
+Task<Result<double>> bench(const BenchArguments& arguments) {
+  const Plan& plan = arguments.plan;
   OpenOptions options = open_options(arguments.open, arguments.quiet);
-  options.writable = arguments.write;
+  options.writable = plan.write;
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
   Result<void> done = check_fits(plan, *disk, arguments.file);
   const bool human = arguments.output == OutputFormat::human && !arguments.quiet;
   if (done && human) announce(plan);
   const auto begin = std::chrono::steady_clock::now();
   if (done) {
-    Bench run(*disk, plan, static_cast<std::byte>(arguments.pattern.value_or(0)));
+    Bench run(*disk, plan);
     done = co_await run.run();
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
@@ -186,32 +173,28 @@ Task<Result<double>> bench(const BenchArguments& arguments, const Plan& plan) {
 }
 
 int run_bench(const BenchArguments& arguments) {
-  const auto plan = plan_of(arguments);
-  if (!plan) return report(std::unexpected(plan.error()));
-  const auto seconds = run_on_loop(bench(arguments, *plan), arguments.mode);
+  if (const auto checked = check_plan(arguments.plan); !checked) return report(checked);
+  const auto seconds = run_on_loop(bench(arguments), arguments.mode);
   if (!seconds) return report(std::unexpected(seconds.error()));
   if (arguments.output == OutputFormat::json) {
-    print_result(*plan, *seconds);
+    print_result(arguments.plan, *seconds);
   } else if (!arguments.quiet) {
     print(fmt::format("Run completed in {:.3f} seconds.\n", *seconds));
   }
   return exit_success;
 }
 
-void add_numbers(Parser& parser, BenchArguments& arguments) {
-  add_size(parser, "-c,--count", arguments.count, "number of requests (default 75000)");
-  add_size(parser, "-d,--depth", arguments.depth, "requests on their way at once (default 64)");
-  add_size(parser, "-s,--buffer-size", arguments.request_bytes, "size of a request (default 4096)");
-  add_size(parser, "-S,--step-size", arguments.step_bytes, "from one request to the next (default: its size)");
-  add_size(parser, "-o,--offset", arguments.offset_bytes, "where the first request begins (default 0)");
-  add_size(parser, "--flush-interval", arguments.flush_interval,
+void add_plan(Parser& parser, Plan& plan) {
+  parser.add_flag("-w,--write", plan.write, "write, instead of reading: what the disk holds is lost");
+  add_size(parser, "-c,--count", plan.count, "number of requests (default 75000)");
+  add_size(parser, "-d,--depth", plan.depth, "requests on their way at once (default 64)");
+  add_size(parser, "-s,--buffer-size", plan.request_bytes, "size of a request (default 4096)");
+  add_size(parser, "-S,--step-size", plan.step_bytes, "from one request to the next (default: its size)");
+  add_size(parser, "-o,--offset", plan.offset_bytes, "where the first request begins (default 0)");
+  add_size(parser, "--pattern", plan.pattern, "the byte to write (default 0)");
+  add_size(parser, "--flush-interval", plan.flush_interval,
            "after so many writes wait for those on their way, then flush");
-  const auto enter_pattern = [&arguments](const std::string& word) -> Result<> {
-    arguments.pattern = parse_size(word);
-    if (arguments.pattern && *arguments.pattern <= 255) return {};
-    return fail(ErrorCode::invalid_argument, "--pattern must be a byte, 0 to 255, not '{}'", escape_untrusted(word));
-  };
-  parser.add_option("--pattern", enter_pattern, "the byte to write (default 0)").type_name("BYTE");
+  parser.add_flag("--no-drain", plan.no_drain, "send flushes without waiting for writes on their way");
 }
 
 void add_mode(Parser& parser, BenchArguments& arguments) {
@@ -238,9 +221,7 @@ void register_bench(Cli& cli) {
        "A request that would end behind the disk begins at its start instead.\n"},
       run_bench);
   parser.add_option("file", arguments.file, "the image").required();
-  parser.add_flag("-w,--write", arguments.write, "write, instead of reading: what the disk holds is lost");
-  add_numbers(parser, arguments);
-  parser.add_flag("--no-drain", arguments.no_drain, "send flushes without waiting for writes on their way");
+  add_plan(parser, arguments.plan);
   add_mode(parser, arguments);
   add_cache_mode(parser, "-t,--cache", arguments.open.cache, "how the image file is opened");
   add_quiet(parser, arguments.quiet);

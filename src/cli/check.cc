@@ -197,7 +197,7 @@ void print_text_of(const Checked& checked) {
       "is opened for writing, and by -r all.");
 }
 
-int run_check(const CheckArguments& arguments, CheckFileOptions options) {
+int run_one(const CheckArguments& arguments, CheckFileOptions options) {
   Checked checked = check_one(arguments, arguments.file, std::move(options));
   if (checked.exit_code == exit_no_check) print_error(escape_untrusted(arguments.file) + ": raw images have no check");
   if (!checked.report) return checked.exit_code;
@@ -251,7 +251,7 @@ int run_chain(const CheckArguments& arguments, const CheckFileOptions& options) 
 int run_checks(const CheckArguments& arguments) {
   auto options = file_options(arguments);
   if (!options) return report(std::unexpected(options.error()));
-  if (!arguments.backing_chain) return run_check(arguments, *std::move(options));
+  if (!arguments.backing_chain) return run_one(arguments, *std::move(options));
   if (!arguments.repair) return run_chain(arguments, *options);
   print_error("--backing-chain looks only: layers are repaired one at a time");
   return exit_failure;

@@ -61,22 +61,19 @@ Task<Result<std::unique_ptr<Disk>>> open_image(std::string path, const CompareAr
   co_return co_await open_disk(std::move(path), std::move(options));
 }
 
-// An outcome is known already; nothing was written, so there is nothing that closing could lose.
-Task<void> close_quietly(Disk& disk) { (void)co_await disk.close(); }
-
 Task<Result<int>> compare(const CompareArguments& arguments, CompareOptions options, Progress& progress) {
   auto first = co_await open_image(arguments.first, arguments, arguments.open.format, arguments.snapshot);
   if (!first) co_return report(std::unexpected(first.error()), exit_cannot_open);
   auto second = co_await open_image(arguments.second, arguments, arguments.second_format, arguments.second_snapshot);
   if (!second) {
-    co_await close_quietly(**first);
+    (void)co_await (*first)->close();  // nothing was written: there is nothing to lose
     co_return report(std::unexpected(second.error()), exit_cannot_open);
   }
   Disk& first_disk = **first;
   Disk& second_disk = **second;
   auto outcome = co_await compare_disks(first_disk, second_disk, std::move(options));
-  co_await close_quietly(second_disk);
-  co_await close_quietly(first_disk);
+  (void)co_await second_disk.close();  // nothing was written: there is nothing to lose
+  (void)co_await first_disk.close();
   if (outcome && outcome->difference == Difference::none) progress.finish();
   if (outcome) co_return report_comparison(*outcome, arguments.quiet);
   co_return report(std::unexpected(outcome.error().error), failure_code(outcome.error().step));

@@ -21,16 +21,32 @@ Option add_format(Parser& parser, std::optional<std::string>& format, const std:
   return parser.add_option(names, parse, description).type_name("FORMAT");
 }
 
+namespace {
+
+Result<std::uint64_t> read_size(const std::string& text) {
+  if (const auto size_bytes = parse_size(text)) return *size_bytes;
+  return fail(ErrorCode::invalid_argument,
+              "invalid size '{}': a number with an optional suffix k, M, G, T, P or E is expected",
+              escape_untrusted(text));
+}
+
+}  // namespace
+
 Option add_size(Parser& parser, const std::string& names, std::optional<std::uint64_t>& size_bytes,
                 const std::string& description) {
-  const auto parse = [&size_bytes](const std::string& text) -> Result<> {
-    size_bytes = parse_size(text);
-    if (size_bytes) return {};
-    return fail(ErrorCode::invalid_argument,
-                "invalid size '{}': a number with an optional suffix k, M, G, T, P or E is expected",
-                escape_untrusted(text));
+  const auto enter = [&size_bytes](const std::string& text) -> Result<> {
+    BYRE_TRY(size_bytes, read_size(text));
+    return {};
   };
-  return parser.add_option(names, parse, description).type_name("SIZE");
+  return parser.add_option(names, enter, description).type_name("SIZE");
+}
+
+Option add_size(Parser& parser, const std::string& names, std::uint64_t& size_bytes, const std::string& description) {
+  const auto enter = [&size_bytes](const std::string& text) -> Result<> {
+    BYRE_TRY(size_bytes, read_size(text));
+    return {};
+  };
+  return parser.add_option(names, enter, description).type_name("SIZE");
 }
 
 Option add_cache_mode(Parser& parser, const std::string& names, CacheMode& mode, const std::string& description) {

@@ -21,6 +21,8 @@ Option add_format(Parser& parser, std::optional<std::string>& format, const std:
                   const std::string& description = "format of the image: qcow2 or raw (default: probed)");
 Option add_size(Parser& parser, const std::string& names, std::optional<std::uint64_t>& size_bytes,
                 const std::string& description);  // C-3
+Option add_size(Parser& parser, const std::string& names, std::uint64_t& size_bytes,
+                const std::string& description);  // keeps its value unless it is given
 Option add_cache_mode(Parser& parser, const std::string& names, CacheMode& mode, const std::string& description);
 Option add_force_share(Parser& parser, bool& force_share);  // -U
 Option add_quiet(Parser& parser, bool& quiet);              // -q

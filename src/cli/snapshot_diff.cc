@@ -66,7 +66,7 @@ Task<Result<void>> diff_file(const SnapshotDiff& wanted) {
   Result<void> done;
   if (second) {
     done = co_await diff_disks(wanted, *first, **second);
-    (void)co_await (*second)->close();
+    (void)co_await (*second)->close();  // nothing was written: there is nothing to lose
   } else {
     done = std::unexpected(second.error());
   }

@@ -10,7 +10,6 @@
 #include "format/refcount.h"
 
 namespace byre {
-namespace {}  // namespace
 
 Task<Result<void>> HostMap::load(Storage& storage, const format::Geometry& geometry,
                                  const std::vector<std::uint64_t>& refcount_table) {

@@ -19,24 +19,24 @@ Image::Image(std::unique_ptr<EventLoop> loop, std::unique_ptr<Disk> disk)
 Image::~Image() { loop_->run_spawned(); }
 
 void Image::read(std::uint64_t offset_bytes, Bytes target, std::uint64_t tag) {
-  submit(disk_->read(offset_bytes, target), tag);
+  start(disk_->read(offset_bytes, target), tag);
 }
 
 void Image::write(std::uint64_t offset_bytes, ConstBytes data, std::uint64_t tag) {
-  submit(disk_->write(offset_bytes, data), tag);
+  start(disk_->write(offset_bytes, data), tag);
 }
 
 void Image::write_zeroes(std::uint64_t offset_bytes, std::uint64_t length_bytes, ZeroMode mode, std::uint64_t tag) {
-  submit(disk_->write_zeroes(offset_bytes, length_bytes, mode), tag);
+  start(disk_->write_zeroes(offset_bytes, length_bytes, mode), tag);
 }
 
 void Image::discard(std::uint64_t offset_bytes, std::uint64_t length_bytes, std::uint64_t tag) {
-  submit(disk_->discard(offset_bytes, length_bytes), tag);
+  start(disk_->discard(offset_bytes, length_bytes), tag);
 }
 
-void Image::flush(std::uint64_t tag) { submit(disk_->flush(), tag); }
+void Image::flush(std::uint64_t tag) { start(disk_->flush(), tag); }
 
-void Image::submit(Task<Result<void>> request, std::uint64_t tag) { loop_->spawn(run(std::move(request), tag)); }
+void Image::start(Task<Result<void>> request, std::uint64_t tag) { loop_->spawn(run(std::move(request), tag)); }
 
 Task<void> Image::run(Task<Result<void>> request, std::uint64_t tag) {
   ++running_;

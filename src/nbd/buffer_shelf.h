@@ -4,7 +4,8 @@
 #pragma once
 
 #include <algorithm>
-#include <vector>
+#include <deque>
+#include <iterator>
 
 #include "byre/base/buffer.h"
 
@@ -18,23 +19,29 @@ class BufferShelf {
   // With any content, perhaps another client's: nothing of it may be sent that was not written to before.
   Buffer take(std::size_t size_bytes) {
     const auto same_size = [size_bytes](const Buffer& buffer) { return buffer.size() == size_bytes; };
-    const auto found = std::ranges::find_if(kept_, same_size);
-    if (found == kept_.end()) return Buffer(size_bytes);
+    const auto found = std::find_if(kept_.rbegin(), kept_.rend(), same_size);
+    if (found == kept_.rend()) return Buffer(size_bytes);
     Buffer buffer = std::move(*found);
-    *found = std::move(kept_.back());
-    kept_.pop_back();
+    kept_.erase(std::prev(found.base()));
     kept_bytes_ -= size_bytes;
     return buffer;
   }
 
+  // Those that were not asked for again for longest make room.
   void give_back(Buffer buffer) {
-    if (buffer.empty() || kept_.size() == most_buffers || kept_bytes_ + buffer.size() > most_bytes) return;
+    if (buffer.empty()) return;
     kept_bytes_ += buffer.size();
     kept_.push_back(std::move(buffer));
+    while (kept_bytes_ > most_bytes || kept_.size() > most_buffers) {
+      kept_bytes_ -= kept_.front().size();
+      kept_.pop_front();
+    }
   }
 
+  std::size_t kept_bytes() const { return kept_bytes_; }
+
  private:
-  std::vector<Buffer> kept_;
+  std::deque<Buffer> kept_;
   std::size_t kept_bytes_ = 0;
 };
 

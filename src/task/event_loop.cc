@@ -74,7 +74,7 @@ void EventLoop::advance() {
     poller_->wait(false);
     if (ready_.empty() && !has_posted()) break;
   }
-  if (!ready_.empty()) poller_->wake();
+  if (!ready_.empty() || has_posted()) poller_->wake();
   poller_->arm();
 }
 

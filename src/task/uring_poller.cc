@@ -13,7 +13,7 @@ namespace byre {
 namespace {
 constexpr unsigned ring_entries = 256;
 // So many go to the kernel before the turn ends: with all of a deep queue in one call, the device waits while
-// coroutines run, and they wait while it works. Direct reads at depth 32: 54,000 to 65,000 a second.
+// coroutines run, and they wait while it works (docs/benchmarks.md).
 constexpr unsigned entries_at_once = 8;
 
 int set_up(io_uring* ring) {
@@ -100,8 +100,10 @@ void UringPoller::arm() {
 
 bool UringPoller::wait(bool may_block) {
   const bool noticed = completions_->has_notice();
-  if (under_way_ + completions_->under_way() == 0 && !noticed) return !may_block;
-  const bool block = may_block && !noticed && io_uring_cq_ready(&ring_) == 0;
+  // The eventfd's completion may be there with nothing under way: left there, it would keep the descriptor readable.
+  const bool has_completion = io_uring_cq_ready(&ring_) > 0;
+  if (under_way_ + completions_->under_way() == 0 && !noticed && !has_completion) return !may_block;
+  const bool block = may_block && !noticed && !has_completion;
   if (block) {
     arm_event();
     io_uring_submit_and_wait(&ring_, 1);  // EINTR: the loop comes back

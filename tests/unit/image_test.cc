@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <map>
 #include <random>
 
@@ -131,6 +132,41 @@ TEST_P(Images, AreQuietWhileNothingHappens) {
   EXPECT_TRUE(image_->close());
 }
 
+// What was posted before the descriptor was watched for the first time leaves nothing behind that keeps it readable.
+TEST_P(Images, ALoopIsQuietAfterWhatWasPosted) {
+  auto loop = make_event_loop(GetParam()).value();
+  for (int round = 0; round < 3; ++round) {
+    bool called = false;
+    loop->post([&called] { called = true; });
+    if (round > 0) {
+      EXPECT_TRUE(readable(loop->descriptor(), 1000)) << round;
+    }
+    loop->advance();
+    EXPECT_TRUE(called);
+    int wakes = 0;
+    for (; readable(loop->descriptor(), 50) && wakes < 10; ++wakes) loop->advance();
+    EXPECT_LT(wakes, 3) << round;
+  }
+  EXPECT_TRUE(image_->close());
+}
+
+// A loop that goes on without end lets its caller in between, and does not forget to go on.
+TEST_P(Images, ALoopThatIsNeverIdleComesBackToItsCaller) {
+  auto loop = make_event_loop(GetParam()).value();
+  int calls = 0;
+  std::function<void()> again = [&] {
+    if (++calls < 1000) loop->post(again);
+  };
+  loop->post(again);
+  loop->advance();
+  EXPECT_LT(calls, 1000);
+  while (calls < 1000) {
+    ASSERT_TRUE(readable(loop->descriptor(), 10'000)) << calls;
+    loop->advance();
+  }
+  EXPECT_TRUE(image_->close());
+}
+
 TEST_P(Images, PassErrorsOn) {
   std::vector<std::byte> target(512);
   image_->read(disk_bytes, target, 1);
@@ -210,8 +246,8 @@ TEST_P(Images, WaitForSocketsToo) {
   Socket near{Descriptor(ends[0])};
   const Descriptor far(ends[1]);
   std::vector<std::byte> sent(8 << 20, std::byte{1}), target(4), drained(1 << 20);
-  image_->submit(receive_all(near, target), 1);
-  image_->submit(send_all(near, sent), 2);
+  image_->start(receive_all(near, target), 1);
+  image_->start(send_all(near, sent), 2);
   image_->submit();
   EXPECT_TRUE(image_->completions().empty());
   std::size_t received = 0;

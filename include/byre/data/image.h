@@ -43,7 +43,7 @@ class Image {
   void discard(std::uint64_t offset_bytes, std::uint64_t length_bytes, std::uint64_t tag);
   void flush(std::uint64_t tag);
   // Any other coroutine over disk(), as a request.
-  void submit(Task<Result<void>> request, std::uint64_t tag);
+  void start(Task<Result<void>> request, std::uint64_t tag);
 
   // Hands to the kernel what was begun since the last time, all at once. Call it before waiting on the descriptor.
   void submit();
