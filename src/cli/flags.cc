@@ -9,41 +9,46 @@
 
 namespace byre::cli {
 
+namespace {
+
+// "--count" for "-c,--count"; an operand has one name.
+std::string long_name(const std::string& names) {
+  const std::size_t at = names.find("--");
+  return at == std::string::npos ? names : names.substr(at);
+}
+
+Result<std::uint64_t> read_size(const std::string& names, const std::string& text) {
+  if (const auto size_bytes = parse_size(text)) return *size_bytes;
+  return fail(ErrorCode::invalid_argument,
+              "{}: invalid size '{}': a number with an optional suffix k, M, G, T, P or E is expected",
+              long_name(names), escape_untrusted(text));
+}
+
+}  // namespace
+
 Option add_format(Parser& parser, std::optional<std::string>& format, const std::string& names,
                   const std::string& description) {
-  const std::string long_name = names.substr(names.find("--"));
-  const auto parse = [&format, long_name](const std::string& text) -> Result<> {
+  const auto parse = [&format, names](const std::string& text) -> Result<> {
     format = text;
     if (text == "qcow2" || text == "raw") return {};
-    return fail(ErrorCode::invalid_argument, "{}: unknown format '{}': qcow2 and raw are supported", long_name,
+    return fail(ErrorCode::invalid_argument, "{}: unknown format '{}': qcow2 and raw are supported", long_name(names),
                 escape_untrusted(text));
   };
   return parser.add_option(names, parse, description).type_name("FORMAT");
 }
 
-namespace {
-
-Result<std::uint64_t> read_size(const std::string& text) {
-  if (const auto size_bytes = parse_size(text)) return *size_bytes;
-  return fail(ErrorCode::invalid_argument,
-              "invalid size '{}': a number with an optional suffix k, M, G, T, P or E is expected",
-              escape_untrusted(text));
-}
-
-}  // namespace
-
 Option add_size(Parser& parser, const std::string& names, std::optional<std::uint64_t>& size_bytes,
                 const std::string& description) {
-  const auto enter = [&size_bytes](const std::string& text) -> Result<> {
-    BYRE_TRY(size_bytes, read_size(text));
+  const auto enter = [&size_bytes, names](const std::string& text) -> Result<> {
+    BYRE_TRY(size_bytes, read_size(names, text));
     return {};
   };
   return parser.add_option(names, enter, description).type_name("SIZE");
 }
 
 Option add_size(Parser& parser, const std::string& names, std::uint64_t& size_bytes, const std::string& description) {
-  const auto enter = [&size_bytes](const std::string& text) -> Result<> {
-    BYRE_TRY(size_bytes, read_size(text));
+  const auto enter = [&size_bytes, names](const std::string& text) -> Result<> {
+    BYRE_TRY(size_bytes, read_size(names, text));
     return {};
   };
   return parser.add_option(names, enter, description).type_name("SIZE");
