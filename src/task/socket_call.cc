@@ -1,5 +1,5 @@
-// A ring makes the call when it can be made, in the same system call as the disk's requests. Without one, a call that
-// would have to wait returns at once, and poll(2) is asked when to come back.
+// Sending is tried at once. Otherwise a ring makes the call when it can be made, in the same system call as the disk's
+// requests. Without one, a call that would have to wait returns at once, and poll(2) is asked when to come back.
 
 #include "task/socket_call.h"
 
@@ -30,6 +30,10 @@ SocketCall SocketCall::readable(int fd) { return SocketCall(Kind::readable, fd);
 
 bool SocketCall::await_suspend(std::coroutine_handle<> waiter) {
   Poller& poller = EventLoop::current().poller();
+  if (kind_ == Kind::send) {  // the socket's buffer mostly has room, and the other end is woken without delay
+    result_ = perform();
+    if (result_ != -EAGAIN) return false;
+  }
   if (auto* ring = dynamic_cast<UringPoller*>(&poller)) {
     on_ring_ = true;
     request_.waiter = waiter;
