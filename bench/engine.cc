@@ -90,7 +90,7 @@ void compress_64k(benchmark::State& state) {
   const auto type = static_cast<format::CompressionType>(state.range(0));
   const auto cluster = text_like_cluster();
   std::vector<std::byte> payload(cluster.size() - 1);
-  for (auto _ : state) benchmark::DoNotOptimize(format::compress_cluster(type, cluster, payload));
+  for (auto _ : state) benchmark::DoNotOptimize(format::compress_cluster(type, 0, cluster, payload));
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * 65536);
   state.SetLabel(state.range(0) == 0 ? "deflate" : "zstd");
 }
@@ -100,7 +100,7 @@ void decompress_64k(benchmark::State& state) {
   const auto type = static_cast<format::CompressionType>(state.range(0));
   auto cluster = text_like_cluster();
   std::vector<std::byte> payload(cluster.size() - 1);
-  payload.resize(format::compress_cluster(type, cluster, payload));
+  payload.resize(format::compress_cluster(type, 0, cluster, payload));
   for (auto _ : state) benchmark::DoNotOptimize(format::decompress_cluster(type, payload, cluster));
   state.SetBytesProcessed(static_cast<std::int64_t>(state.iterations()) * 65536);
   state.SetLabel(state.range(0) == 0 ? "deflate" : "zstd");

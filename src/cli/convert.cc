@@ -28,6 +28,7 @@ struct ConvertArguments {
   unsigned parallel_requests = 8;
   bool out_of_order = false;
   bool compress = false;
+  std::optional<unsigned> compression_level;
   bool keep_target = false;
   bool target_is_zero = false;
   bool all_snapshots = false;
@@ -52,6 +53,19 @@ Result<CreateOptions> target_options(const ConvertArguments& arguments, ops::Opt
   return options;
 }
 
+Result<int> compression_level(const ConvertArguments& arguments) {
+  if (!arguments.compression_level) return 0;
+  const unsigned level = *arguments.compression_level;
+  if (!arguments.compress) {
+    return fail(ErrorCode::invalid_argument, "--compression-level {} has no effect without -c", level);
+  }
+  if (level < 1 || level > most_compression_level) {
+    return fail(ErrorCode::invalid_argument, "--compression-level {}: must be 1, the fastest, to {}, the smallest",
+                level, most_compression_level);
+  }
+  return static_cast<int>(level);
+}
+
 Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::OptionList list) {
   ConvertOptions options;
   options.source = open_options(arguments.source, arguments.quiet);
@@ -64,6 +78,7 @@ Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::Opti
   options.copy.parallel_requests = arguments.parallel_requests;
   options.copy.sparse_bytes = arguments.sparse_bytes.value_or(options.copy.sparse_bytes);
   options.copy.compress = arguments.compress;
+  BYRE_TRY(options.copy.compression_level, compression_level(arguments));
   options.copy.out_of_order = arguments.out_of_order;
   return options;
 }
@@ -116,6 +131,8 @@ void add_target_options(Parser& parser, ConvertArguments& arguments) {
 
 void add_copy_options(Parser& parser, ConvertArguments& arguments) {
   parser.add_flag("-c,--compress", arguments.compress, "store compressed clusters");
+  parser.add_option("--compression-level", arguments.compression_level, "with -c: 1, the fastest, to 9, the smallest")
+      .type_name("LEVEL");
   add_size(parser, "-S,--sparse-size", arguments.sparse_bytes,
            "leave out runs of zeros of this length (default: 4k); 0 stores everything");
   parser.add_option("-m,--parallel", arguments.parallel_requests, "requests in flight, 1 to 16 (default: 8)")

@@ -50,6 +50,10 @@ Option Parser::add_option(const std::string& names, unsigned& value, const std::
   return Option(app_.add_option(names, value, description));
 }
 
+Option Parser::add_option(const std::string& names, std::optional<unsigned>& value, const std::string& description) {
+  return Option(app_.add_option(names, value, description));
+}
+
 Option Parser::add_option(const std::string& names, Enter enter, const std::string& description) {
   const auto parse = [enter = std::move(enter)](const std::string& word) {
     if (const Result<> entered = enter(word); !entered) throw CLI::ValidationError(entered.error().message());

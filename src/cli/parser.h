@@ -47,6 +47,7 @@ class Parser {
   Option add_option(const std::string& names, std::optional<std::string>& value, const std::string& description);
   Option add_option(const std::string& names, std::vector<std::string>& values, const std::string& description);
   Option add_option(const std::string& names, unsigned& value, const std::string& description);
+  Option add_option(const std::string& names, std::optional<unsigned>& value, const std::string& description);
   Option add_option(const std::string& names, Enter enter, const std::string& description);
 
   Option add_flag(const std::string& names, bool& value, const std::string& description);

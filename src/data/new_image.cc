@@ -109,8 +109,8 @@ Task<Result<void>> NewImageDisk::write_compressed(std::uint64_t offset_bytes, Co
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
   const std::uint64_t ticket = compressed_order_.take();
-  const Payload payload =
-      co_await compress_in_worker(writer_.header().compression_type, data, geometry_.cluster_size_bytes());
+  const Payload payload = co_await compress_in_worker(writer_.header().compression_type, compression_level(), data,
+                                                      geometry_.cluster_size_bytes());
   co_await compressed_order_.wait_for(ticket);
   auto placed = place_compressed(offset_bytes, data, payload.bytes());
   compressed_order_.pass();

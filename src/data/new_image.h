@@ -1,6 +1,6 @@
 // A qcow2 image that is being made, as a disk that can only be written: each cluster once, and the image is there when
 // it has been closed. Places are given in the order of the calls, so that equal calls make equal files, whatever else
-// happens meanwhile (but for deflate, see format/compression.h).
+// happens meanwhile.
 #pragma once
 
 #include <map>

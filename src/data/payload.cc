@@ -9,7 +9,8 @@
 
 namespace byre {
 
-Task<Payload> compress_in_worker(format::CompressionType type, ConstBytes data, std::uint64_t cluster_size_bytes) {
+Task<Payload> compress_in_worker(format::CompressionType type, int level, ConstBytes data,
+                                 std::uint64_t cluster_size_bytes) {
   Buffer padded;
   ConstBytes whole = data;
   if (data.size() < cluster_size_bytes) {
@@ -19,8 +20,9 @@ Task<Payload> compress_in_worker(format::CompressionType type, ConstBytes data, 
   }
   Payload payload{Buffer(cluster_size_bytes - 1), 0};
   const Bytes output = payload.buffer.bytes();
-  co_await offload(
-      [&payload, type, whole, output] { payload.size_bytes = format::compress_cluster(type, whole, output); });
+  co_await offload([&payload, type, level, whole, output] {
+    payload.size_bytes = format::compress_cluster(type, level, whole, output);
+  });
   co_return payload;
 }
 

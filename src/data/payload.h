@@ -17,7 +17,9 @@ struct Payload {
   ConstBytes bytes() const { return buffer.bytes().first(size_bytes); }
 };
 
-// `data` is a cluster, or the start of one that is filled up with zeros; the caller keeps it meanwhile.
-Task<Payload> compress_in_worker(format::CompressionType type, ConstBytes data, std::uint64_t cluster_size_bytes);
+// `level` as for format::compress_cluster(). `data` is a cluster, or the start of one that is filled up with zeros; the
+// caller keeps it meanwhile.
+Task<Payload> compress_in_worker(format::CompressionType type, int level, ConstBytes data,
+                                 std::uint64_t cluster_size_bytes);
 
 }  // namespace byre

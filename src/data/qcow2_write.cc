@@ -186,7 +186,8 @@ Task<Result<void>> Qcow2Disk::write_compressed(std::uint64_t offset_bytes, Const
   }
   const std::uint64_t ticket = compressed_order_.take();
   auto prepared = co_await prepare_change();
-  const Payload payload = co_await compress_in_worker(header_.compression_type, data, cluster_size);
+  const Payload payload =
+      co_await compress_in_worker(header_.compression_type, compression_level(), data, cluster_size);
   co_await compressed_order_.wait_for(ticket);
   if (!prepared) {
     compressed_order_.pass();

@@ -1,5 +1,6 @@
-// Deflate is written with ISA-L (zlib where it is missing) and read with libdeflate; zstd does both. A payload's exact
-// length is not stored, so a decoder stops when the cluster is full.
+// Deflate is written with ISA-L where speed counts and with our own encoder where size does (no library finds matches
+// in a window of 4 KiB faster than zlib), and read with libdeflate; zstd does both. A payload's exact length is not
+// stored, so a decoder stops when the cluster is full.
 //
 // libdeflate refuses a stream that goes on behind the cluster's end, which readers must accept; such a stream is
 // decoded again with zlib, which fills what it is given. A zstd frame that would produce more than a cluster is an
@@ -11,18 +12,18 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <array>
 #include <memory>
-
-#ifdef BYRE_HAVE_ISAL
-#include <isa-l/igzip_lib.h>
-#endif
+#include <vector>
 
 #include "base/text.h"
+#include "byre/base/assert.h"
+#include "format/deflate_encoder.h"
+#include "format/isal_deflate.h"
 
 namespace byre::format {
 namespace {
 
-constexpr int deflate_window_bits = 12;
 constexpr int largest_zstd_window_bits = 23;
 
 template <class T, auto release>
@@ -36,44 +37,37 @@ std::unexpected<Error> bad_payload(std::string_view what) {
   return fail(ErrorCode::io, "compressed cluster cannot be decoded: {}", what);
 }
 
-#ifdef BYRE_HAVE_ISAL
-std::size_t deflate_cluster(ConstBytes cluster, Bytes target) {
-  thread_local const auto work = std::make_unique<std::uint8_t[]>(ISAL_DEF_LVL1_DEFAULT);
-  isal_zstream stream;
-  isal_deflate_stateless_init(&stream);
-  stream.level = 1;
-  stream.level_buf = work.get();
-  stream.level_buf_size = ISAL_DEF_LVL1_DEFAULT;
-  stream.hist_bits = deflate_window_bits;
-  stream.end_of_stream = 1;
-  stream.flush = NO_FLUSH;
-  // ISA-L takes a pointer to mutable bytes but does not change them.
-  stream.next_in = reinterpret_cast<std::uint8_t*>(const_cast<std::byte*>(cluster.data()));
-  stream.avail_in = static_cast<std::uint32_t>(cluster.size());
-  stream.next_out = reinterpret_cast<std::uint8_t*>(target.data());
-  stream.avail_out = static_cast<std::uint32_t>(target.size());
-  if (isal_deflate_stateless(&stream) != COMP_OK || stream.avail_in > 0) return 0;
-  return stream.total_out;
-}
-#else
-std::size_t deflate_cluster(ConstBytes cluster, Bytes target) {
-  z_stream stream{};
-  if (deflateInit2(&stream, 1, Z_DEFLATED, -deflate_window_bits, 8, Z_DEFAULT_STRATEGY) != Z_OK) return 0;
-  stream.next_in = reinterpret_cast<Bytef*>(const_cast<std::byte*>(cluster.data()));
-  stream.avail_in = static_cast<uInt>(cluster.size());
-  stream.next_out = reinterpret_cast<Bytef*>(target.data());
-  stream.avail_out = static_cast<uInt>(target.size());
-  const int result = deflate(&stream, Z_FINISH);
-  const std::size_t size = stream.total_out;
-  deflateEnd(&stream);
-  return result == Z_STREAM_END ? size : 0;
-}
-#endif
+// Those of level 1 and up. The first ones are ISA-L's where it is there.
+constexpr std::array<DeflateEffort, most_level> efforts = {{
+    {1, 8, 0},
+    {2, 16, 0},
+    {4, 16, 1},
+    {8, 32, 1},
+    {12, 48, 2},
+    {16, 64, 2},
+    {32, 128, 2},
+    {64, 258, 2},
+    {128, 258, 2},
+}};
+constexpr int default_deflate_level = 2;
+constexpr int first_thorough_level = 8;
 
-std::size_t zstd_cluster(ConstBytes cluster, Bytes target) {
+std::size_t deflate_cluster(int level, ConstBytes cluster, Bytes target) {
+#ifdef BYRE_HAVE_ISAL
+  if (level <= most_isal_level) return deflate_with_isal(level, cluster, target);
+  // In a tenth of the time, this finds the clusters for which no effort is worth it; the top levels save what there is.
+  thread_local std::vector<std::byte> probe;
+  probe.resize(cluster.size() - 1);
+  if (level < first_thorough_level && deflate_with_isal(1, cluster, probe) == 0) return 0;
+#endif
+  thread_local const auto encoder = std::make_unique<DeflateEncoder>();
+  return encoder->encode(cluster, target, efforts[static_cast<std::size_t>(level) - 1]);
+}
+
+std::size_t zstd_cluster(int level, ConstBytes cluster, Bytes target) {
   thread_local const Owned<ZSTD_CCtx, ZSTD_freeCCtx> context(ZSTD_createCCtx());
-  const std::size_t size = ZSTD_compressCCtx(context.get(), target.data(), target.size(), cluster.data(),
-                                             cluster.size(), ZSTD_CLEVEL_DEFAULT);
+  const std::size_t size =
+      ZSTD_compressCCtx(context.get(), target.data(), target.size(), cluster.data(), cluster.size(), level);
   return ZSTD_isError(size) ? 0 : size;
 }
 
@@ -123,8 +117,14 @@ Result<void> unzstd_cluster(ConstBytes payload, Bytes cluster) {
 
 }  // namespace
 
-std::size_t compress_cluster(CompressionType type, ConstBytes cluster, Bytes target) {
-  return type == CompressionType::zstd ? zstd_cluster(cluster, target) : deflate_cluster(cluster, target);
+int default_compression_level(CompressionType type) {
+  return type == CompressionType::zstd ? ZSTD_CLEVEL_DEFAULT : default_deflate_level;
+}
+
+std::size_t compress_cluster(CompressionType type, int level, ConstBytes cluster, Bytes target) {
+  if (level == 0) level = default_compression_level(type);
+  BYRE_ASSERT(level >= 1 && level <= most_level);
+  return type == CompressionType::zstd ? zstd_cluster(level, cluster, target) : deflate_cluster(level, cluster, target);
 }
 
 Result<void> decompress_cluster(CompressionType type, ConstBytes payload, Bytes cluster) {

@@ -10,9 +10,13 @@
 
 namespace byre::format {
 
-// Compresses one cluster into `target`. Returns the payload's size, or 0 if it does not fit there. Deflate payloads are
-// raw and keep within the 4 KiB window that other readers have.
-std::size_t compress_cluster(CompressionType type, ConstBytes cluster, Bytes target);
+constexpr int most_level = 9;
+int default_compression_level(CompressionType type);
+
+// Compresses one cluster into `target`. Returns the payload's size, or 0 if it does not fit there. Levels are 1, the
+// fastest, to 9, the smallest; 0 stands for the type's default. Deflate payloads are raw and keep within the 4 KiB
+// window that other readers have. Equal clusters make equal payloads, on any x86-64 processor with SSE 4.2.
+std::size_t compress_cluster(CompressionType type, int level, ConstBytes cluster, Bytes target);
 
 // Fills `cluster` completely from `payload`, which may go on behind the end of the stream. Memory is bounded whatever
 // the payload says, nothing is written behind `cluster` (H-34). Error: io.

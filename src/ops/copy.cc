@@ -12,6 +12,7 @@
 #include "base/math.h"
 #include "base/text.h"
 #include "byre/task/sync.h"
+#include "format/compression.h"
 #include "format/limits.h"
 #include "ops/buffer_pool.h"
 #include "ops/copy_plan.h"
@@ -29,6 +30,8 @@ using ops::CopyRun;
 using ops::CopyRunRules;
 using ops::CopyWindow;
 using ops::ImageSequence;
+
+static_assert(most_compression_level == unsigned{format::most_level});
 
 constexpr std::uint64_t raw_unit_bytes = 4096;
 using format::sector_bytes;
@@ -240,6 +243,7 @@ Task<Result<void>> Copier::run() {
 std::uint64_t copy_size_bytes(const std::vector<Disk*>& sources) { return ImageSequence(sources).size_bytes(); }
 
 Task<Result<void>> copy_disks(std::vector<Disk*> sources, Disk& target, CopyOptions options) {
+  target.set_compression_level(options.compression_level);
   Copier copier(sources, target, std::move(options));
   co_return co_await copier.run();
 }

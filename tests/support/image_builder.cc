@@ -122,7 +122,7 @@ std::vector<std::byte> bytes_from(std::string_view text) {
 std::vector<std::byte> deflated_cluster(std::uint64_t size_bytes, std::byte fill) {
   const std::vector<std::byte> cluster(size_bytes, fill);
   std::vector<std::byte> payload(size_bytes);
-  payload.resize(format::compress_cluster(format::CompressionType::deflate, cluster, payload));
+  payload.resize(format::compress_cluster(format::CompressionType::deflate, 0, cluster, payload));
   BYRE_ASSERT(!payload.empty());
   return payload;
 }

@@ -66,6 +66,9 @@ class Disk {
   // One whole cluster (the last one of the disk may be shorter) that is not allocated yet (io), stored compressed if
   // that makes it smaller. Raw disks: unsupported.
   virtual Task<Result<void>> write_compressed(std::uint64_t offset_bytes, ConstBytes data) = 0;
+  // For write_compressed() from now on: 1, the fastest, to 9, the smallest; 0: the compression type's default.
+  void set_compression_level(int level) { compression_level_ = level; }
+  int compression_level() const { return compression_level_; }
 
   // Makes durable what completed before the call, metadata included.
   virtual Task<Result<void>> flush() = 0;
@@ -92,6 +95,9 @@ class Disk {
   virtual Storage& storage() = 0;
   virtual Disk* backing() = 0;                           // the next layer, or null
   virtual std::uint64_t cluster_size_bytes() const = 0;  // allocation unit; 0 for raw
+
+ private:
+  int compression_level_ = 0;
 };
 
 // What an image may make us open. An image is untrusted: a name in it is followed only as far as this allows.
