@@ -12,7 +12,11 @@ from lib.metadata_image import Image
 MIB = 1 << 20
 CLUSTER = 64 << 10
 FILES_FROM = '/usr'
-NEEDED_GIB = 24  # at scale 1, of which 15 are kept: the rest is for outputs and for a file system to copy in
+# What they take at scale 1, and what is there for a while: an output, or a file system with a copy in it.
+KEPT_GIB = {'root.raw': 2.7, 'root.qcow2': 2.7, 'deflate.qcow2': 1.3, 'zstd.qcow2': 1.3, 'random.raw': 2.1,
+            'fragmented.qcow2': 2.1, 'chain': 2.1, 'preallocated.qcow2': 1.4, 'small.qcow2': 0.1}
+OUTPUT_GIB = 2.7
+FILE_SYSTEM_GIB = 8
 OVERLAYS = 50
 PIECES = 64  # files of random bytes that scattered writes take their content from
 WRITTEN_RUN = 4  # clusters of one write to a layer
@@ -38,10 +42,6 @@ class Inputs:
     def __init__(self, directory, scale):
         self.directory, self.scale = directory, scale
         os.makedirs(directory, exist_ok=True)
-        needed = NEEDED_GIB * scale - used_bytes(directory) / (1 << 30)
-        free = shutil.disk_usage(directory).free / (1 << 30)
-        if free < needed:
-            sys.exit(f'{directory}: {needed:.1f} GiB are needed, {free:.1f} GiB are free')
 
     def path(self, name):
         path = os.path.join(self.directory, name)
@@ -52,6 +52,17 @@ class Inputs:
             MAKERS[name](self, unfinished)
             os.rename(unfinished, path)
         return path
+
+    def check_room(self, names, with_file_system):
+        """Ends the program if there is no room for these, and for what is made from them."""
+        forms = ('root.qcow2', 'deflate.qcow2', 'zstd.qcow2')
+        wanted = set(names) | ({'root.raw'} if set(names) & set(forms) else set())
+        new = [name for name in wanted if not os.path.exists(os.path.join(self.directory, name))]
+        passing = FILE_SYSTEM_GIB if with_file_system else OUTPUT_GIB
+        needed = (sum(KEPT_GIB[name] for name in new) + passing) * self.scale
+        free = shutil.disk_usage(self.directory).free / (1 << 30)
+        if free < needed:
+            sys.exit(f'{self.directory}: {needed:.1f} GiB are needed, {free:.1f} GiB are free')
 
     def files(self, name):
         """The files that an input consists of."""
