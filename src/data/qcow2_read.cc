@@ -125,7 +125,17 @@ Task<Result<BlockStatus>> Qcow2Disk::layer_status(std::uint64_t offset_bytes, st
   }
   BYRE_CO_TRY(const StorageExtent stored, co_await storage_->extent_at(extent.host.bytes));
   status.zero = !stored.data;
-  status.length_bytes = std::min(status.length_bytes, stored.length_bytes);
+  const std::uint64_t known_bytes = std::min(stored.length_bytes, limit);
+  status.length_bytes = std::min(status.length_bytes, known_bytes);
+  // A lookup ends with its page of the table; going on here saves asking the host about each page's clusters.
+  while (status.length_bytes < known_bytes) {
+    const GuestOffset at(offset_bytes + status.length_bytes);
+    const std::uint64_t rest_bytes = known_bytes - status.length_bytes;
+    const auto next = co_await decide([this, at, rest_bytes] { return metadata_->lookup(at, rest_bytes); });
+    // An error is found again, and told, by whoever asks about that place.
+    if (!next || next->kind != ClusterKind::normal || next->host != extent.host + status.length_bytes) break;
+    status.length_bytes += next->length_bytes;
+  }
   co_return status;
 }
 

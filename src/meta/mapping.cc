@@ -1,6 +1,7 @@
 // A lookup decodes the first entry, then takes in the entries that follow as long as they continue it and lie in the
-// same page: one hash lookup for up to 512 clusters. Runs of empty L1 entries are one extent without touching a page.
-// Subclusters are resolved within one cluster, without merging clusters.
+// same page: one hash lookup for up to 512 clusters. Most of them are its word, moved on, and are not decoded. Runs of
+// empty L1 entries are one extent without touching a page. Subclusters are resolved within one cluster, without merging
+// clusters.
 
 #include "meta/mapping.h"
 
@@ -8,6 +9,7 @@
 
 #include "base/math.h"
 #include "base/text.h"
+#include "format/limits.h"
 
 namespace byre::meta {
 namespace {
@@ -96,6 +98,18 @@ bool Mapping::continues(const MappedExtent& extent, const format::L2Entry& first
   return next.host == first.host + clusters * geometry_.cluster_size_bytes();
 }
 
+std::uint64_t Mapping::count_alike(const EntryRun& run, const format::L2Entry& first, HostOffset host_end) const {
+  if (first.kind == ClusterKind::compressed) return 1;
+  const bool stored = first.has_host_cluster();
+  const std::uint64_t room = std::min(host_end.bytes, format::max_host_offset) - first.host.bytes;
+  const std::uint64_t most = stored ? std::min(run.count, room >> geometry_.cluster_bits) : run.count;
+  const std::uint64_t step = stored ? geometry_.cluster_size_bytes() : 0;
+  const std::uint64_t word = load_be64(run[0].raw);
+  std::uint64_t count = 1;
+  while (count < most && load_be64(run[count].raw) == word + count * step) ++count;
+  return count;
+}
+
 Outcome<MappedExtent> Mapping::lookup(GuestOffset at, std::uint64_t max_length_bytes, HostOffset host_end) {
   const std::uint64_t l1_index = geometry_.l1_index(at);
   if (l1_index >= l1_.size() || l1_[l1_index] == 0) return unallocated_run(at, max_length_bytes);
@@ -114,13 +128,13 @@ Outcome<MappedExtent> Mapping::lookup(GuestOffset at, std::uint64_t max_length_b
 
   MappedExtent extent{at, cluster_size - in_cluster, first.kind, first.copied, {}, first.compressed};
   if (stored) extent.host = first.host + in_cluster;
-  for (std::uint64_t i = 1; i < run.count && first.kind != ClusterKind::compressed; ++i) {
-    const auto next = format::decode_l2_entry(geometry_, run[i].raw);
-    if (!next || !continues(extent, first, *next, i)) break;
+  std::uint64_t count = count_alike(run, first, host_end);
+  for (; count < run.count && first.kind != ClusterKind::compressed; ++count) {
+    const auto next = format::decode_l2_entry(geometry_, run[count].raw);
+    if (!next || !continues(extent, first, *next, count)) break;
     if (stored && !check_pointer(*next, at, host_end)) break;
-    extent.length_bytes += cluster_size;
   }
-  extent.length_bytes = std::min(extent.length_bytes, max_length_bytes);
+  extent.length_bytes = std::min(extent.length_bytes + (count - 1) * cluster_size, max_length_bytes);
   return extent;
 }
 

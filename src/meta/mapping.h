@@ -68,6 +68,9 @@ class Mapping {
  private:
   MappedExtent unallocated_run(GuestOffset at, std::uint64_t max_length_bytes) const;
   MappedExtent subcluster_extent(const format::L2Entry& entry, GuestOffset at, std::uint64_t max_length_bytes) const;
+  // How many entries of the run, from the first on, are its first word, moved on by one cluster each if they point to
+  // the file, and point inside it. At least 1.
+  std::uint64_t count_alike(const EntryRun& run, const format::L2Entry& first, HostOffset host_end) const;
   bool continues(const MappedExtent& extent, const format::L2Entry& first, const format::L2Entry& next,
                  std::uint64_t clusters) const;
   Outcome<void> check_pointer(const format::L2Entry& entry, GuestOffset at, HostOffset host_end) const;
