@@ -25,6 +25,7 @@ struct ConvertArguments {
   std::optional<std::string> backing_format;
   std::optional<std::string> snapshot;
   std::optional<std::uint64_t> sparse_bytes;
+  Reflink reflink = Reflink::automatic;
   unsigned parallel_requests = 8;
   bool out_of_order = false;
   bool compress = false;
@@ -52,6 +53,13 @@ Result<CreateOptions> target_options(const ConvertArguments& arguments, ops::Opt
   return options;
 }
 
+// A length for runs of zeros means that all is to be looked through.
+Result<Reflink> reflink_mode(const ConvertArguments& arguments) {
+  if (!arguments.sparse_bytes) return arguments.reflink;
+  if (arguments.reflink != Reflink::always) return Reflink::never;
+  return fail(ErrorCode::invalid_argument, "--reflink always and -S do not go together: what is shared is not read");
+}
+
 Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::OptionList list) {
   ConvertOptions options;
   options.source = open_options(arguments.source, arguments.quiet);
@@ -65,6 +73,7 @@ Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::Opti
   options.copy.sparse_bytes = arguments.sparse_bytes.value_or(options.copy.sparse_bytes);
   options.copy.compress = arguments.compress;
   options.copy.out_of_order = arguments.out_of_order;
+  BYRE_TRY(options.copy.reflink, reflink_mode(arguments));
   return options;
 }
 
@@ -114,10 +123,27 @@ void add_target_options(Parser& parser, ConvertArguments& arguments) {
                  "cache mode of the target (default: unsafe, which does not wait for the disk at the end)");
 }
 
+void add_reflink(Parser& parser, Reflink& reflink) {
+  const auto parse = [&reflink](const std::string& text) -> Result<> {
+    if (text != "auto" && text != "always" && text != "never") {
+      return fail(ErrorCode::invalid_argument, "--reflink must be auto, always or never, not '{}'",
+                  escape_untrusted(text));
+    }
+    reflink = text == "auto" ? Reflink::automatic : text == "always" ? Reflink::always : Reflink::never;
+    return {};
+  };
+  parser
+      .add_option("--reflink", parse,
+                  "share blocks with the source (XFS, btrfs), zeros in them included: auto (default; not with -S), "
+                  "always, never")
+      .type_name("WHEN");
+}
+
 void add_copy_options(Parser& parser, ConvertArguments& arguments) {
   parser.add_flag("-c,--compress", arguments.compress, "store compressed clusters");
   add_size(parser, "-S,--sparse-size", arguments.sparse_bytes,
            "leave out runs of zeros of this length (default: 4k); 0 stores everything");
+  add_reflink(parser, arguments.reflink);
   parser.add_option("-m,--parallel", arguments.parallel_requests, "requests in flight, 1 to 16 (default: 8)")
       .type_name("COUNT");
   parser.add_flag("-W,--out-of-order", arguments.out_of_order, "write out of order: another layout, the same content");

@@ -35,6 +35,14 @@ struct BlockStatus {
   std::optional<std::uint64_t> host_offset_bytes;  // of the first byte, in the file of that depth
 };
 
+// A stretch of a disk whose bytes are those of a file from an offset on.
+struct ClonePiece {
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t length_bytes = 0;
+  Storage* source = nullptr;
+  std::uint64_t source_offset_bytes = 0;
+};
+
 enum class ZeroMode {
   keep,   // host space stays reserved
   unmap,  // host space may be given back
@@ -66,6 +74,14 @@ class Disk {
   // One whole cluster (the last one of the disk may be shorter) that is not allocated yet (io), stored compressed if
   // that makes it smaller. Raw disks: unsupported.
   virtual Task<Result<void>> write_compressed(std::uint64_t offset_bytes, ConstBytes data) = 0;
+
+  // What clone() takes is in multiples of it. 0: unsupported. Here: 0.
+  virtual std::uint64_t clone_unit_bytes() const { return 0; }
+
+  // Makes a range, which was never written, hold the pieces: they lie inside it, rise, and share the host space of
+  // their files (Storage::clone()). What no piece covers reads as zeros. Here: unsupported.
+  virtual Task<Result<void>> clone(std::uint64_t offset_bytes, std::uint64_t length_bytes,
+                                   std::span<const ClonePiece> pieces);
 
   // Makes durable what completed before the call, metadata included.
   virtual Task<Result<void>> flush() = 0;
