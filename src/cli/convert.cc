@@ -123,27 +123,13 @@ void add_target_options(Parser& parser, ConvertArguments& arguments) {
                  "cache mode of the target (default: unsafe, which does not wait for the disk at the end)");
 }
 
-void add_reflink(Parser& parser, Reflink& reflink) {
-  const auto parse = [&reflink](const std::string& text) -> Result<> {
-    if (text != "auto" && text != "always" && text != "never") {
-      return fail(ErrorCode::invalid_argument, "--reflink must be auto, always or never, not '{}'",
-                  escape_untrusted(text));
-    }
-    reflink = text == "auto" ? Reflink::automatic : text == "always" ? Reflink::always : Reflink::never;
-    return {};
-  };
-  parser
-      .add_option("--reflink", parse,
-                  "share blocks with the source (XFS, btrfs), zeros in them included: auto (default; not with -S), "
-                  "always, never")
-      .type_name("WHEN");
-}
-
 void add_copy_options(Parser& parser, ConvertArguments& arguments) {
   parser.add_flag("-c,--compress", arguments.compress, "store compressed clusters");
   add_size(parser, "-S,--sparse-size", arguments.sparse_bytes,
            "leave out runs of zeros of this length (default: 4k); 0 stores everything");
-  add_reflink(parser, arguments.reflink);
+  add_reflink(parser, arguments.reflink,
+              "share blocks with the source (XFS, btrfs), zeros in them included: auto (default; not with -S), always, "
+              "never");
   parser.add_option("-m,--parallel", arguments.parallel_requests, "requests in flight, 1 to 16 (default: 8)")
       .type_name("COUNT");
   parser.add_flag("-W,--out-of-order", arguments.out_of_order, "write out of order: another layout, the same content");

@@ -33,7 +33,7 @@ CloneFinder::CloneFinder(ImageSequence& source, CloneRules rules, std::set<const
 
 // Of no length unless its first byte can be shared.
 ClonePiece CloneFinder::to_piece(std::uint64_t offset_bytes, const BlockStatus& status) const {
-  if (!status.data || status.zero || status.compressed || !status.host_offset_bytes) return {};
+  if (status.zero || !status.host_offset_bytes) return {};
   if (!is_aligned(offset_bytes, rules_.block_bytes) || !is_aligned(*status.host_offset_bytes, rules_.block_bytes)) {
     return {};
   }

@@ -7,6 +7,7 @@
 //
 // Left out: copy_file_range(2), decisions/0017.
 
+#include <sys/resource.h>
 #include <sys/vfs.h>
 
 #include <bit>
@@ -33,6 +34,12 @@ bool cannot_be_shared(int errno_value) {
     case EPERM: return true;
     default: return false;
   }
+}
+
+// The system calls a range that ends behind the limit of the process (ulimit -f) malformed.
+bool is_too_large(std::uint64_t end_bytes) {
+  struct rlimit limit{};
+  return ::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && end_bytes > limit.rlim_cur;
 }
 
 Error clone_failure(const Storage& target, const Storage& source, int errno_value) {
@@ -64,6 +71,7 @@ Task<std::int64_t> HostFile::clone_range(std::uint64_t offset_bytes, const HostF
     }
   } while (returned == -EINTR);
   data_end_bytes_ = 0;
+  if (returned == -EINVAL && is_too_large(offset_bytes + length_bytes)) returned = -EFBIG;
   co_return returned;
 }
 

@@ -10,6 +10,7 @@ usage: reflink.py [FIRST_SEED [IMAGES]]
 
 import fcntl
 import hashlib
+import json
 import os
 import random
 import re
@@ -23,6 +24,8 @@ MIB = 1 << 20
 BLOCK = 4096
 FICLONERANGE = 0x4020940D
 KINDS = {"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "btrfs": ["mkfs.btrfs", "-q"]}
+# XFS reserves blocks where a file grows; once they were read they pass for data.
+MOUNT_OPTIONS = {"xfs": "loop,allocsize=4k", "btrfs": "loop"}
 failures = 0
 
 
@@ -84,7 +87,7 @@ def make_raw(path, draw, sectors, stored_zeros=True):
     """Stretches of noise, of stored zeros and of holes, most of them noise."""
     size = sectors * 512
     with open(path, "wb") as file:
-        file.truncate(size)  # a file that grows has blocks reserved in its holes by XFS: data once they were read
+        file.truncate(size)
         at = 0
         while at < size:
             length = min(draw.choice([1, 3, 16, 64, 300, 1024]) * BLOCK, size - at)
@@ -204,6 +207,31 @@ def zeros_stay_stored_unless_they_are_looked_for():
         fail("-S 0 has shared blocks")
 
 
+def what_has_its_blocks_keeps_them():
+    make_raw("source.raw", random.Random(7), 4 * MIB // 512)
+    for target_format, preallocation in (("raw", "falloc"), ("qcow2", "metadata")):
+        copy = convert(preallocation, "source.raw", "raw", target_format, "-o", f"preallocation={preallocation}")
+        if shared_bytes(copy) != 0:
+            fail(f"-O {target_format}, preallocation={preallocation}: blocks are shared")
+    for target_format in ("raw", "qcow2"):
+        copy = convert("made", "source.raw", "raw", target_format, "--reflink", "never")
+        run(BYRE, "convert", "-n", "-f", "raw", "-O", target_format, "source.raw", copy)
+        check_copy("-n", "source.raw", "raw", copy, target_format)
+        if shared_bytes(copy) != 0:
+            fail(f"-n -O {target_format}: blocks are shared")
+
+
+def larger_than_the_limit():
+    """A file that may not grow so far says so, and is removed."""
+    with open("source.raw", "wb") as file:
+        file.write(random.Random(8).randbytes(8 * MIB))
+    for target_format in ("raw", "qcow2"):
+        script = f"ulimit -f 4096; trap '' XFSZ; exec '{BYRE}' convert -f raw -O {target_format} source.raw target"
+        run("bash", "-c", script, code=1, says="too large")
+        if os.path.exists("target"):
+            fail("the target that could not grow is still there")
+
+
 def larger_than_its_file_system():
     """The source is one stretch of 64 MiB, 40 times; a copy that stored anything twice would not fit."""
     with open("part.bin", "wb") as file:
@@ -300,8 +328,14 @@ def random_images(first, count):
                                timeout=60, check=False)
         target_format = draw.choice(["raw", "qcow2"])
         options = cluster_option(512 << draw.randrange(13)) if target_format == "qcow2" else []
-        options += draw.choice([[], ["-W"], ["-m", "1"], ["-m", "16"]])
-        convert(f"seed {seed}; repeat with: reflink.py {seed} 1", name, image_format, target_format, *options)
+        convert(f"seed {seed}; repeat with: reflink.py {seed} 1", name, image_format, target_format, *options,
+                *draw.choice([[], ["-W"], ["-m", "1"], ["-m", "16"]]))
+        if image_format == "qcow2":
+            continue  # it may have reserved blocks
+        measured = json.loads(run(BYRE, "measure", "--exact", "--reflink", "auto", "--output=json", "-f", image_format,
+                                  "-O", target_format, *options, name))["required"]
+        if measured != os.path.getsize(f"copy.{target_format}"):
+            fail(f"seed {seed}: {measured} bytes measured, {os.path.getsize(f'copy.{target_format}')} made")
 
 
 def on_file_system(place, elsewhere):
@@ -311,8 +345,8 @@ def on_file_system(place, elsewhere):
     if len(sys.argv) == 1:
         steps += [(every_cluster_size,), (pieces_make_up_larger_clusters,), (mixed_clusters_chains_and_snapshots,),
                   (copies_are_independent,), (zeros_stay_stored_unless_they_are_looked_for,),
-                  (larger_than_its_file_system,), (always_changes_nothing_where_it_cannot, elsewhere),
-                  (full_file_system,)]
+                  (what_has_its_blocks_keeps_them,), (larger_than_the_limit,), (larger_than_its_file_system,),
+                  (always_changes_nothing_where_it_cannot, elsewhere), (full_file_system,)]
     for function, *arguments in steps:
         directory = os.path.join(place, function.__name__)
         os.mkdir(directory)
@@ -331,7 +365,7 @@ def mount(kind, directory):
     with open(image, "wb") as file:
         file.truncate(400 * MIB)
     os.mkdir(place)
-    for command in ([*KINDS[kind], image], ["mount", "-t", kind, "-o", "loop", image, place]):
+    for command in ([*KINDS[kind], image], ["mount", "-t", kind, "-o", MOUNT_OPTIONS[kind], image, place]):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             print(f"no {kind} here: {' '.join(command)}: {done.stderr}")

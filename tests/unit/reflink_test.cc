@@ -11,10 +11,12 @@
 #include "byre/check/check.h"
 #include "byre/ops/copy.h"
 #include "byre/ops/create.h"
+#include "byre/ops/snapshot.h"
 #include "byre/storage/memory.h"
 #include "byre/storage/simulated.h"
 #include "data/load.h"
 #include "data/new_image.h"
+#include "ops/state_copy.h"
 
 namespace byre::test {
 namespace {
@@ -66,26 +68,24 @@ class SharedCopy : public testing::Test {
     return std::move(*disk);
   }
 
-  format::Header header(CreateOptions options) {
-    MemoryStorage memory;
-    EXPECT_TRUE(loop_->run(create_qcow2(memory, std::move(options))));
-    return *loop_->run(read_header(memory, format::HeaderUse::write));
-  }
-
-  Task<Result<void>> copy_to_image(std::vector<Disk*> sources, Storage& storage, Target target) {
+  static Task<Result<format::Header>> header(std::uint64_t size_bytes, std::uint64_t cluster_bytes) {
     CreateOptions options;
-    options.size_bytes = copy_size_bytes(sources);
-    options.cluster_size_bytes = target.cluster_bytes;
+    options.size_bytes = size_bytes;
+    options.cluster_size_bytes = cluster_bytes;
     MemoryStorage memory;
     BYRE_CO_CHECK(co_await create_qcow2(memory, options));
-    BYRE_CO_TRY(format::Header header, co_await read_header(memory, format::HeaderUse::write));
-    NewImageDisk disk(storage, std::move(header), !target.copy.out_of_order);
+    co_return co_await read_header(memory, format::HeaderUse::write);
+  }
+
+  static Task<Result<void>> copy_to_image(std::vector<Disk*> sources, Storage& storage, Target target) {
+    BYRE_CO_TRY(format::Header made, co_await header(copy_size_bytes(sources), target.cluster_bytes));
+    NewImageDisk disk(storage, std::move(made), !target.copy.out_of_order);
     BYRE_CO_CHECK(co_await disk.begin());
     BYRE_CO_CHECK(co_await copy_disks(std::move(sources), disk, target.copy));
     co_return co_await disk.close();
   }
 
-  Task<Result<void>> copy_to_raw(std::vector<Disk*> sources, std::unique_ptr<Storage> storage, Target target) {
+  static Task<Result<void>> copy_to_raw(std::vector<Disk*> sources, std::unique_ptr<Storage> storage, Target target) {
     BYRE_CO_CHECK(co_await storage->resize(copy_size_bytes(sources)));
     OpenOptions options;
     options.format = "raw";
@@ -94,23 +94,62 @@ class SharedCopy : public testing::Test {
     co_return co_await copy_disks(std::move(sources), *disk, target.copy);
   }
 
+  // The disk with all its snapshots.
+  static Task<Result<void>> copy_all(Disk& source, Storage& storage, Target target) {
+    BYRE_CO_TRY(format::Header made, co_await header(0, target.cluster_bytes));
+    co_return co_await ops::copy_states(dynamic_cast<Qcow2Disk&>(source), storage, std::move(made), target.copy);
+  }
+
+  std::unique_ptr<SimulatedDisk> target_file(Outcome& outcome, FaultPlan fault) {
+    auto storage = file({}, "target.file");
+    fault.only = StorageOperation::clone;
+    storage->set_fault(fault);
+    storage->set_trace([&outcome, disk = storage.get()](const StorageEvent& event) {
+      if (event.operation == StorageOperation::clone && !event.completed) ++outcome.clones;
+      if (event.completed) outcome.file = disk->running_image();
+    });
+    return storage;
+  }
+
   Outcome copy(const std::vector<Disk*>& sources, const Target& target, FaultPlan fault = {}) {
     Outcome outcome;
-    auto storage = file({}, "target.file");
-    SimulatedDisk& disk = *storage;
-    fault.only = StorageOperation::clone;
-    disk.set_fault(fault);
-    disk.set_trace([&](const StorageEvent& event) {
-      if (event.operation == StorageOperation::clone && !event.completed) ++outcome.clones;
-      if (event.completed) outcome.file = disk.running_image();
-    });
+    auto storage = target_file(outcome, fault);
     if (target.cluster_bytes == 0) {
       outcome.copied = loop_->run(copy_to_raw(sources, std::move(storage), target));
     } else {
-      outcome.copied = loop_->run(copy_to_image(sources, disk, target));
-      outcome.file = disk.running_image();
+      outcome.copied = loop_->run(copy_to_image(sources, *storage, target));
     }
     return outcome;
+  }
+
+  Outcome copy_with_snapshots(Disk& source, const Target& target, FaultPlan fault = {}) {
+    Outcome outcome;
+    const auto storage = target_file(outcome, fault);
+    outcome.copied = loop_->run(copy_all(source, *storage, target));
+    return outcome;
+  }
+
+  // Two snapshots, with changes behind each.
+  std::unique_ptr<Disk> with_snapshots(std::unique_ptr<SimulatedDisk> storage, SimulatedRandom& random) {
+    SimulatedDisk& kept = *storage;
+    OpenOptions options;
+    options.format = "qcow2";
+    options.writable = true;
+    const auto disk = loop_->run(open_disk(std::move(storage), std::move(options)));
+    EXPECT_TRUE(disk);
+    for (const char* name : {"one", "two"}) {
+      NewSnapshot snapshot;
+      snapshot.name = name;
+      EXPECT_TRUE(loop_->run(create_snapshot(**disk, snapshot)));
+      for (int i = 0; i < 5; ++i) {
+        const Content data = noise(512 + random.below(300000), random.next());
+        EXPECT_TRUE(loop_->run((*disk)->write(random.below((*disk)->size_bytes() - data.size()), data)));
+      }
+    }
+    EXPECT_TRUE(loop_->run((*disk)->flush()));
+    const Content content = kept.running_image();
+    EXPECT_TRUE(loop_->run((*disk)->close()));
+    return open(file(content), "qcow2");
   }
 
   static Target with(Reflink reflink, std::uint64_t cluster_bytes = 65536) {
@@ -163,7 +202,8 @@ class SharedCopy : public testing::Test {
 };
 
 TEST_F(SharedCopy, IsTheSameFileAndReadsNothingOfARawSource) {
-  const Content content = noise(9 << 20);
+  Content content = noise(9 << 20);
+  std::fill_n(content.begin(), 300 << 10, std::byte{0});  // refcount blocks end inside a run
   const auto source = open(watched(content), "raw");
   for (const std::uint64_t cluster : {0u, 4096u, 65536u, 1u << 20}) {
     SCOPED_TRACE(cluster);
@@ -204,6 +244,32 @@ TEST_F(SharedCopy, IsTheSameFileWhateverTheSourceIsMadeOf) {
     clones += shared.clones;
   }
   EXPECT_GT(clones, 200u);
+}
+
+TEST_F(SharedCopy, OfAllSnapshotsIsTheSameFileToo) {
+  std::uint64_t clones = 0;
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    SimulatedRandom random(seed);
+    const auto raw = open(file(patches((2 << 20) + 512 * random.below(3000), 4096, random)), "raw");
+    const std::uint64_t cluster = 4096u << random.below(7);
+    auto image = file(copy({raw.get()}, with(Reflink::never, cluster)).file);
+    const auto source = with_snapshots(std::move(image), random);
+    const std::uint64_t target_cluster = 4096u << random.below(7);
+    const Outcome copied = copy_with_snapshots(*source, with(Reflink::never, target_cluster));
+    ASSERT_TRUE(copied.copied) << copied.copied.error().message();
+    for (const Reflink reflink : {Reflink::automatic, Reflink::always}) {
+      const Outcome shared = copy_with_snapshots(*source, with(reflink, target_cluster));
+      ASSERT_TRUE(shared.copied) << shared.copied.error().message();
+      EXPECT_TRUE(shared.file == copied.file);
+      clones += shared.clones;
+    }
+    expect_sound(copied.file);
+    const FaultPlan none{.nth = 1, .only = {}, .errno_value = EOPNOTSUPP, .for_ever = true};
+    EXPECT_TRUE(copy_with_snapshots(*source, with(Reflink::automatic, target_cluster), none).file == copied.file);
+    EXPECT_FALSE(copy_with_snapshots(*source, with(Reflink::always, target_cluster), none).copied);
+  }
+  EXPECT_GT(clones, 500u);
 }
 
 TEST_F(SharedCopy, CopiesWhereTheFileSystemCannotShare) {

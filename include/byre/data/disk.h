@@ -32,7 +32,7 @@ struct BlockStatus {
   bool zero = false;        // reads as zeros
   bool data = false;        // bytes are stored
   bool compressed = false;  // stored compressed
-  std::optional<std::uint64_t> host_offset_bytes;  // of the first byte, in the file of that depth
+  std::optional<std::uint64_t> host_offset_bytes;  // of the first byte, in the file of that depth; none if compressed
 };
 
 // A stretch of a disk whose bytes are those of a file from an offset on.
