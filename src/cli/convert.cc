@@ -25,6 +25,7 @@ struct ConvertArguments {
   std::optional<std::string> backing_format;
   std::optional<std::string> snapshot;
   std::optional<std::uint64_t> sparse_bytes;
+  Reflink reflink = Reflink::automatic;
   unsigned parallel_requests = 8;
   bool out_of_order = false;
   bool compress = false;
@@ -66,6 +67,13 @@ Result<int> compression_level(const ConvertArguments& arguments) {
   return static_cast<int>(level);
 }
 
+// A length for runs of zeros means that all is to be looked through.
+Result<Reflink> reflink_mode(const ConvertArguments& arguments) {
+  if (!arguments.sparse_bytes) return arguments.reflink;
+  if (arguments.reflink != Reflink::always) return Reflink::never;
+  return fail(ErrorCode::invalid_argument, "--reflink always and -S do not go together: what is shared is not read");
+}
+
 Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::OptionList list) {
   ConvertOptions options;
   options.source = open_options(arguments.source, arguments.quiet);
@@ -80,6 +88,7 @@ Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::Opti
   options.copy.compress = arguments.compress;
   BYRE_TRY(options.copy.compression_level, compression_level(arguments));
   options.copy.out_of_order = arguments.out_of_order;
+  BYRE_TRY(options.copy.reflink, reflink_mode(arguments));
   return options;
 }
 
@@ -135,6 +144,9 @@ void add_copy_options(Parser& parser, ConvertArguments& arguments) {
       .type_name("LEVEL");
   add_size(parser, "-S,--sparse-size", arguments.sparse_bytes,
            "leave out runs of zeros of this length (default: 4k); 0 stores everything");
+  add_reflink(parser, arguments.reflink,
+              "share blocks with the source (XFS, btrfs), zeros in them included: auto (default; not with -S), always, "
+              "never");
   parser.add_option("-m,--parallel", arguments.parallel_requests, "requests in flight, 1 to 16 (default: 8)")
       .type_name("COUNT");
   parser.add_flag("-W,--out-of-order", arguments.out_of_order, "write out of order: another layout, the same content");

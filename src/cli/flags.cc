@@ -92,6 +92,18 @@ Option add_output(Parser& parser, OutputFormat& output) {
   return parser.add_option("--output", parse, "human (default) or json").type_name("FORMAT");
 }
 
+Option add_reflink(Parser& parser, Reflink& reflink, const std::string& description) {
+  const auto parse = [&reflink](const std::string& text) -> Result<> {
+    if (text != "auto" && text != "always" && text != "never") {
+      return fail(ErrorCode::invalid_argument, "--reflink must be auto, always or never, not '{}'",
+                  escape_untrusted(text));
+    }
+    reflink = text == "auto" ? Reflink::automatic : text == "always" ? Reflink::always : Reflink::never;
+    return {};
+  };
+  return parser.add_option("--reflink", parse, description).type_name("WHEN");
+}
+
 Option add_snapshot(Parser& parser, std::optional<std::string>& snapshot, const std::string& names,
                     const std::string& of) {
   return parser

@@ -8,6 +8,7 @@
 
 #include "byre/base/result.h"
 #include "byre/data/disk.h"
+#include "byre/ops/copy.h"
 #include "byre/storage/file.h"
 #include "cli/parser.h"
 #include "ops/option_list.h"
@@ -28,6 +29,8 @@ Option add_force_share(Parser& parser, bool& force_share);  // -U
 Option add_quiet(Parser& parser, bool& quiet);              // -q
 Option add_progress(Parser& parser, bool& progress);        // -p
 Option add_output(Parser& parser, OutputFormat& output);    // --output=human|json
+
+Option add_reflink(Parser& parser, Reflink& reflink, const std::string& description);  // --reflink=auto|always|never
 
 // An internal snapshot, as "ID_OR_NAME", "snapshot.id=ID" or "snapshot.name=NAME". "-l" means something else in map.
 Option add_snapshot(Parser& parser, std::optional<std::string>& snapshot, const std::string& names = "-l,--snapshot",

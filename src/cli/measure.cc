@@ -27,6 +27,7 @@ struct MeasureArguments {
   bool exact = false;
   bool compress = false;
   bool all_snapshots = false;
+  Reflink reflink = Reflink::never;
 };
 
 Task<Result<std::unique_ptr<Disk>>> open_source(MeasureArguments arguments) {
@@ -49,6 +50,7 @@ Task<Result<Measurement>> measure_open(Disk& disk, MeasureTarget target, const M
   exact.target = target.options;
   exact.all_snapshots = arguments.all_snapshots;
   exact.copy.compress = arguments.compress;
+  exact.copy.reflink = arguments.reflink;
   exact.copy.progress = [&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
     progress.update(done_bytes, total_bytes);
   };
@@ -94,8 +96,10 @@ int run_measure(const MeasureArguments& arguments) {
     print_error("-l needs an image");
     return exit_failure;
   }
-  if (!arguments.exact && (arguments.compress || arguments.all_snapshots)) {
-    print_error(fmt::format("{} needs --exact", arguments.compress ? "-c" : "--all-snapshots"));
+  if (!arguments.exact && (arguments.compress || arguments.all_snapshots || arguments.reflink != Reflink::never)) {
+    print_error(fmt::format("{} needs --exact", arguments.compress        ? "-c"
+                                                : arguments.all_snapshots ? "--all-snapshots"
+                                                                          : "--reflink"));
     return exit_failure;
   }
   if (arguments.snapshot && arguments.all_snapshots) {
@@ -125,6 +129,8 @@ void register_measure(Cli& cli) {
                   "read the data, and tell to the byte what convert would make (required size)");
   parser.add_flag("-c,--compress", arguments.compress, "with --exact: with compressed clusters");
   parser.add_flag("--all-snapshots", arguments.all_snapshots, "with --exact: with the internal snapshots");
+  add_reflink(parser, arguments.reflink,
+              "with --exact: what convert with this --reflink makes where blocks can be shared (default: never)");
   add_output(parser, arguments.output);
   add_open_flags(parser, arguments.open);
 }

@@ -33,6 +33,9 @@ class ImageWriter {
   // The next clusters of the file; each has so many references (at least 1). The caller writes them. Errors:
   // unsupported (more than the refcount width can count), no_space (no entry can point so far).
   Result<HostOffset> place(std::uint64_t clusters, std::uint64_t references);
+  // As many clusters are placed without a refcount block behind them. Who never asks for more at once gets the same
+  // places however the calls are cut.
+  std::uint64_t clusters_before_block() const { return geometry_.refcounts_per_block() + 1 - counts_.size(); }
   // Room for a payload, right behind the one before where nothing else was placed since and its cluster can be counted
   // once more.
   Result<HostOffset> place_payload(std::uint64_t payload_bytes, std::uint64_t references);

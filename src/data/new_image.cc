@@ -53,32 +53,33 @@ Result<std::vector<std::uint64_t>*> NewImageDisk::table_for(std::uint64_t l1_ind
   return &words;
 }
 
-Result<std::vector<NewImageDisk::Run>> NewImageDisk::place(std::uint64_t offset_bytes, ConstBytes data) {
+Result<std::vector<NewImageDisk::Run>> NewImageDisk::place(std::uint64_t offset_bytes, std::uint64_t length_bytes) {
   std::vector<Run> runs;
   const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
-  while (!data.empty()) {
+  while (length_bytes > 0) {
     const GuestOffset guest(offset_bytes);
     const std::uint64_t first = geometry_.l2_index(guest);
-    const std::uint64_t count = std::min(ceil_div(data.size(), cluster_size), geometry_.l2_entries() - first);
     BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry_.l1_index(guest)));
+    const std::uint64_t count = std::min(
+        {ceil_div(length_bytes, cluster_size), geometry_.l2_entries() - first, writer_.clusters_before_block()});
     BYRE_TRY(const HostOffset at, writer_.place(count, 1));
     for (std::uint64_t i = 0; i < count; ++i) {
       (*words)[first + i] = format::encode_l2_word(geometry_, format::L2Entry::normal(at + i * cluster_size, true));
     }
-    const std::size_t length = std::min<std::uint64_t>(data.size(), count * cluster_size);
-    runs.push_back({at, data.first(length)});
-    data = data.subspan(length);
+    const std::uint64_t length = std::min(length_bytes, count * cluster_size);
+    runs.push_back({guest, at, length});
+    length_bytes -= length;
     offset_bytes += length;
   }
   return runs;
 }
 
 // Each run to the end of its last cluster.
-Task<Result<void>> NewImageDisk::write_runs(std::vector<Run> runs) {
+Task<Result<void>> NewImageDisk::write_runs(std::vector<Run> runs, ConstBytes data) {
   BYRE_CO_CHECK(co_await writer_.write_pending());
   for (const Run& run : runs) {
-    const std::vector<std::byte> tail(round_up(run.bytes.size(), geometry_.cluster_size_bytes()) - run.bytes.size());
-    const ConstBytes parts[] = {run.bytes, tail};
+    const std::vector<std::byte> tail(round_up(run.length_bytes, geometry_.cluster_size_bytes()) - run.length_bytes);
+    const ConstBytes parts[] = {data.subspan(run.guest - runs.front().guest, run.length_bytes), tail};
     const std::span<const ConstBytes> all = parts;
     BYRE_CO_CHECK(co_await storage_.write(run.at.bytes, all));
   }
@@ -88,23 +89,50 @@ Task<Result<void>> NewImageDisk::write_runs(std::vector<Run> runs) {
 Task<Result<void>> NewImageDisk::write(std::uint64_t offset_bytes, ConstBytes data) {
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
-  BYRE_CO_TRY(std::vector<Run> runs, place(offset_bytes, data));
-  co_return co_await write_runs(std::move(runs));
+  BYRE_CO_TRY(std::vector<Run> runs, place(offset_bytes, data.size()));
+  co_return co_await write_runs(std::move(runs), data);
+}
+
+std::uint64_t NewImageDisk::clone_unit_bytes() const {
+  const std::uint64_t block = storage_.clone_block_bytes();
+  return block != 0 && geometry_.cluster_size_bytes() % block == 0 ? geometry_.cluster_size_bytes() : 0;
+}
+
+// Behind what has been written the file reads as zeros: what no piece covers needs nothing.
+Task<Result<void>> NewImageDisk::clone(std::uint64_t offset_bytes, std::uint64_t length_bytes,
+                                       std::span<const ClonePiece> pieces) {
+  BYRE_CO_CHECK(check_change(*this, offset_bytes, length_bytes));
+  BYRE_CO_CHECK(check_clusters(offset_bytes, length_bytes));
+  BYRE_CO_TRY(const std::vector<Run> runs, place(offset_bytes, length_bytes));
+  BYRE_CO_CHECK(co_await writer_.write_pending());
+  auto run = runs.begin();
+  for (ClonePiece piece : pieces) {
+    while (piece.length_bytes > 0) {
+      while (piece.offset_bytes >= run->guest.bytes + run->length_bytes) ++run;
+      BYRE_ASSERT(run != runs.end());
+      const std::uint64_t inside = piece.offset_bytes - run->guest.bytes;
+      const std::uint64_t length = std::min(piece.length_bytes, run->length_bytes - inside);
+      BYRE_CO_CHECK(co_await storage_.clone(run->at.bytes + inside, *piece.source, piece.source_offset_bytes, length));
+      piece.offset_bytes += length;
+      piece.source_offset_bytes += length;
+      piece.length_bytes -= length;
+    }
+  }
+  co_return Result<void>{};
+}
+
+Result<std::vector<NewImageDisk::Run>> NewImageDisk::place_payload(std::uint64_t offset_bytes,
+                                                                   std::uint64_t payload_bytes) {
+  const GuestOffset guest(offset_bytes);
+  BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry_.l1_index(guest)));
+  BYRE_TRY(const HostOffset at, writer_.place_payload(payload_bytes, 1));
+  const auto extent = format::make_compressed_extent(geometry_, at, payload_bytes);
+  if (!extent) return fail(ErrorCode::no_space, "{}", format::describe(extent.error()));
+  (*words)[geometry_.l2_index(guest)] = format::encode_l2_word(geometry_, format::L2Entry::from_compressed(*extent));
+  return std::vector<Run>{{guest, at, payload_bytes}};
 }
 
 // An empty payload did not become smaller: the cluster is stored as it is.
-Result<std::vector<NewImageDisk::Run>> NewImageDisk::place_compressed(std::uint64_t offset_bytes, ConstBytes data,
-                                                                      ConstBytes payload) {
-  if (payload.empty()) return place(offset_bytes, data);
-  const GuestOffset guest(offset_bytes);
-  BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry_.l1_index(guest)));
-  BYRE_TRY(const HostOffset at, writer_.place_payload(payload.size(), 1));
-  const auto extent = format::make_compressed_extent(geometry_, at, payload.size());
-  if (!extent) return fail(ErrorCode::no_space, "{}", format::describe(extent.error()));
-  (*words)[geometry_.l2_index(guest)] = format::encode_l2_word(geometry_, format::L2Entry::from_compressed(*extent));
-  return std::vector<Run>{{at, payload}};
-}
-
 Task<Result<void>> NewImageDisk::write_compressed(std::uint64_t offset_bytes, ConstBytes data) {
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
@@ -112,12 +140,13 @@ Task<Result<void>> NewImageDisk::write_compressed(std::uint64_t offset_bytes, Co
   const Payload payload = co_await compress_in_worker(writer_.header().compression_type, compression_level(), data,
                                                       geometry_.cluster_size_bytes());
   co_await compressed_order_.wait_for(ticket);
-  auto placed = place_compressed(offset_bytes, data, payload.bytes());
+  const bool plain = payload.size_bytes == 0;
+  auto placed = plain ? place(offset_bytes, data.size()) : place_payload(offset_bytes, payload.size_bytes);
   compressed_order_.pass();
-  BYRE_CO_TRY(const std::vector<Run> runs, std::move(placed));
-  if (payload.size_bytes == 0) co_return co_await write_runs(runs);
+  BYRE_CO_TRY(std::vector<Run> runs, std::move(placed));
+  if (plain) co_return co_await write_runs(std::move(runs), data);
   BYRE_CO_CHECK(co_await writer_.write_pending());
-  co_return co_await write_bytes(storage_, runs.front().at.bytes, runs.front().bytes);
+  co_return co_await write_bytes(storage_, runs.front().at.bytes, payload.bytes());
 }
 
 Task<Result<void>> NewImageDisk::flush() { co_return Result<void>{}; }

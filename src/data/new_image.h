@@ -26,6 +26,9 @@ class NewImageDisk final : public Disk {
   // Whole clusters that were not written yet; the last one of the disk may be shorter.
   Task<Result<void>> write(std::uint64_t offset_bytes, ConstBytes data) override;
   Task<Result<void>> write_compressed(std::uint64_t offset_bytes, ConstBytes data) override;
+  std::uint64_t clone_unit_bytes() const override;
+  Task<Result<void>> clone(std::uint64_t offset_bytes, std::uint64_t length_bytes,
+                           std::span<const ClonePiece> pieces) override;
   Task<Result<void>> flush() override;  // nothing is there yet that could be durable
   // Writes tables, counts and header, and ends flushed. Without it there is no image.
   Task<Result<void>> close() override;
@@ -45,17 +48,19 @@ class NewImageDisk final : public Disk {
   std::uint64_t cluster_size_bytes() const override { return geometry_.cluster_size_bytes(); }
 
  private:
+  // Consecutive clusters of the disk that are consecutive in the file.
   struct Run {
+    GuestOffset guest;
     HostOffset at;
-    ConstBytes bytes;
+    std::uint64_t length_bytes;
   };
 
   Result<void> check_clusters(std::uint64_t offset_bytes, std::uint64_t length_bytes) const;
-  Result<std::vector<Run>> place(std::uint64_t offset_bytes, ConstBytes data);
-  Result<std::vector<Run>> place_compressed(std::uint64_t offset_bytes, ConstBytes data, ConstBytes payload);
+  Result<std::vector<Run>> place(std::uint64_t offset_bytes, std::uint64_t length_bytes);
+  Result<std::vector<Run>> place_payload(std::uint64_t offset_bytes, std::uint64_t payload_bytes);
   Result<std::vector<std::uint64_t>*> table_for(std::uint64_t l1_index);
   Result<void> place_table(std::uint64_t l1_index, const std::vector<std::uint64_t>& words);
-  Task<Result<void>> write_runs(std::vector<Run> runs);
+  Task<Result<void>> write_runs(std::vector<Run> runs, ConstBytes data);
   Error unsupported() const;
 
   Storage& storage_;

@@ -42,6 +42,16 @@ Task<Result<void>> RawDisk::write_compressed(std::uint64_t, ConstBytes) {
   co_return fail(ErrorCode::unsupported, "{}: a raw disk cannot hold compressed data", storage_->name());
 }
 
+Task<Result<void>> RawDisk::clone(std::uint64_t offset_bytes, std::uint64_t length_bytes,
+                                  std::span<const ClonePiece> pieces) {
+  BYRE_CO_CHECK(check_change(*this, offset_bytes, length_bytes));
+  for (const ClonePiece& piece : pieces) {
+    BYRE_CO_CHECK(
+        co_await storage_->clone(piece.offset_bytes, *piece.source, piece.source_offset_bytes, piece.length_bytes));
+  }
+  co_return Result<void>{};
+}
+
 Task<Result<BlockStatus>> RawDisk::status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) {
   return layer_status(offset_bytes, max_length_bytes);
 }

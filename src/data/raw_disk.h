@@ -21,6 +21,9 @@ class RawDisk final : public Disk {
   Task<Result<void>> write_zeroes(std::uint64_t offset_bytes, std::uint64_t length_bytes, ZeroMode mode) override;
   Task<Result<void>> discard(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
   Task<Result<void>> write_compressed(std::uint64_t offset_bytes, ConstBytes data) override;
+  std::uint64_t clone_unit_bytes() const override { return storage_->clone_block_bytes(); }
+  Task<Result<void>> clone(std::uint64_t offset_bytes, std::uint64_t length_bytes,
+                           std::span<const ClonePiece> pieces) override;
   Task<Result<void>> flush() override { return storage_->flush(); }
   Task<Result<void>> resize(std::uint64_t size_bytes, Preallocation preallocation) override;
   Task<Result<BlockStatus>> status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;

@@ -13,7 +13,9 @@
 #include "base/text.h"
 #include "byre/storage/file.h"
 #include "data/load.h"
+#include "ops/image_sequence.h"
 #include "ops/new_image_copy.h"
+#include "ops/shareable.h"
 
 namespace byre {
 
@@ -35,6 +37,7 @@ class Conversion {
   Task<Result<void>> run_with_sources();
   Task<Result<void>> open_sources();
   Result<void> check_separate();
+  Task<Result<void>> check_can_share();
   Task<Result<std::unique_ptr<Storage>>> create_target();
   Task<Result<std::unique_ptr<Disk>>> open_target(std::unique_ptr<Storage> created);
   Task<Result<void>> fill_target(std::unique_ptr<Storage> created);
@@ -89,6 +92,19 @@ Result<void> Conversion::check_separate() {
   return {};
 }
 
+// A target that cannot share blocks although it must keeps what it holds.
+Task<Result<void>> Conversion::check_can_share() {
+  if (options_.copy.reflink != Reflink::always || !target_existed_) co_return Result<void>();
+  FileOptions writable;
+  writable.writable = true;
+  BYRE_CO_TRY(const std::unique_ptr<Storage> target, open_file(target_path_, writable));
+  const ops::ImageSequence images(sources());
+  const std::uint64_t cluster_bytes = options_.target.format == "raw" ? 0 : options_.target.cluster_size_bytes;
+  BYRE_CO_CHECK(ops::check_shareable_sizes(images, *target, cluster_bytes));
+  BYRE_CO_CHECK(co_await ops::find_shareable(images, *target, true));
+  co_return Result<void>();
+}
+
 Task<Result<std::unique_ptr<Storage>>> Conversion::create_target() {
   CreateOptions create = options_.target;
   create.size_bytes = copy_size_bytes(sources());
@@ -126,6 +142,8 @@ TargetContent Conversion::content_of(Disk& target) const {
 Task<Result<void>> Conversion::fill(Disk& target) {
   CopyOptions copy = options_.copy;
   copy.target_content = content_of(target);
+  // What exists keeps its blocks, and reserved ones are there to be used.
+  if (!options_.create || options_.target.preallocation != Preallocation::off) copy.reflink = Reflink::never;
   Result<void> copied = co_await copy_disks(sources(), target, std::move(copy));
   if (copied) copied = co_await target.flush();
   Result<void> closed = co_await target.close();
@@ -159,6 +177,7 @@ Task<std::string> Conversion::discard_target() {
 Task<Result<void>> Conversion::run_with_sources() {
   BYRE_CO_CHECK(check_separate());
   BYRE_CO_CHECK(co_await ops::check_states(sources(), options_));
+  BYRE_CO_CHECK(co_await check_can_share());
   std::unique_ptr<Storage> created;
   if (options_.create) {
     BYRE_CO_TRY(created, co_await create_target());
@@ -214,6 +233,19 @@ Result<void> check_all_snapshots(const std::vector<std::string>& sources, const 
   return {};
 }
 
+// What the copy with shared blocks cannot be.
+Result<void> check_reflink(const ConvertOptions& options) {
+  const auto refuse = [](std::string_view what) {
+    return fail(ErrorCode::invalid_argument, "--reflink always and {} do not go together", what);
+  };
+  if (options.copy.compress) return refuse("compression (-c)");
+  if (options.copy.sparse_bytes == 0) return refuse("zeros that are stored (-S 0)");
+  if (!options.create) return refuse("a target that is not created (-n)");
+  if (options.target.backing_file) return refuse("a backing file of the target (-B)");
+  if (options.target.preallocation != Preallocation::off) return refuse("preallocation");
+  return {};
+}
+
 }  // namespace
 
 Result<void> check_convert_options(const std::vector<std::string>& sources, const ConvertOptions& options) {
@@ -229,6 +261,7 @@ Result<void> check_convert_options(const std::vector<std::string>& sources, cons
     return fail(ErrorCode::unsupported, "a raw image cannot have a backing file; use -O qcow2");
   }
   if (options.all_snapshots) BYRE_CHECK(check_all_snapshots(sources, options));
+  if (options.copy.reflink == Reflink::always) BYRE_CHECK(check_reflink(options));
   if (sources.size() > 1 && options.target.backing_file) {
     return fail(ErrorCode::invalid_argument, "several sources and a backing file of the target do not go together");
   }

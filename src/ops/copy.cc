@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <set>
 
 #include "base/math.h"
 #include "base/text.h"
@@ -17,12 +18,15 @@
 #include "ops/buffer_pool.h"
 #include "ops/copy_plan.h"
 #include "ops/copy_runs.h"
+#include "ops/shareable.h"
 
 namespace byre {
 
 namespace {
 
 using ops::BufferPool;
+using ops::CloneFinder;
+using ops::CloneRules;
 using ops::CopyPiece;
 using ops::CopyPlan;
 using ops::CopyPlanRules;
@@ -68,7 +72,9 @@ class Copier {
 
  private:
   Task<Result<void>> walk();
+  Task<Result<void>> find_clones();
   Task<Result<void>> copy_window(CopyWindow window);
+  Task<Result<void>> clone_pieces(const CopyWindow& window);
   Task<Result<void>> copy_pieces(const CopyWindow& window);
   Task<Result<void>> load(ImageSequence& from, const CopyWindow& window, bool CopyPiece::* is_zero, Bytes buffer);
   Task<Result<void>> write_runs(const CopyWindow& window, ConstBytes content, ConstBytes existing);
@@ -196,9 +202,20 @@ Task<Result<void>> Copier::copy_pieces(const CopyWindow& window) {
   co_return loaded;
 }
 
+Task<Result<void>> Copier::clone_pieces(const CopyWindow& window) {
+  if (!options_.out_of_order) co_await turnstile_.wait_for(window.ticket);
+  TaskGroup clones;
+  const std::span<const ClonePiece> pieces = window.clones;
+  if (!group_.failed()) clones.start(target_.clone(window.offset_bytes, window.length_bytes, pieces));
+  if (!options_.out_of_order) turnstile_.pass();
+  co_return co_await clones.join();
+}
+
 Task<Result<void>> Copier::copy_window(CopyWindow window) {
   Result<void> done;
-  if (window.all_zero) {
+  if (!window.clones.empty()) {
+    done = co_await clone_pieces(window);
+  } else if (window.all_zero) {
     if (!options_.out_of_order) {
       co_await turnstile_.wait_for(window.ticket);
       turnstile_.pass();
@@ -225,6 +242,27 @@ Task<Result<void>> Copier::walk() {
   co_return Result<void>();
 }
 
+// What the file system can share is found out before the first window.
+Task<Result<void>> Copier::find_clones() {
+  const bool possible = options_.target_content == TargetContent::zeros && ops::may_share(options_);
+  const bool must = options_.reflink == Reflink::always;
+  Storage& storage = target_.storage();
+  if (must) BYRE_CO_CHECK(check_shareable_sizes(source_images_, storage, target_.cluster_size_bytes()));
+  if (!possible || target_.clone_unit_bytes() == 0) {
+    if (!must) co_return Result<void>();
+    co_return fail(ErrorCode::unsupported, "{}: such a target cannot share blocks with a source",
+                   escape_untrusted(storage.name(), 4096));
+  }
+  CloneRules rules;
+  rules.total_bytes = plan_rules().total_bytes;
+  rules.unit_bytes = std::max(unit_bytes_, target_.clone_unit_bytes());
+  rules.block_bytes = storage.clone_block_bytes();
+  rules.least_piece_bytes = must ? 0 : ops::least_clone_bytes;
+  BYRE_CO_TRY(std::set<const Storage*> storages, co_await find_shareable(source_images_, storage, must));
+  if (!storages.empty()) plan_.share(CloneFinder(source_images_, rules, std::move(storages)));
+  co_return Result<void>();
+}
+
 Task<Result<void>> Copier::run() {
   const std::uint64_t wanted = source_images_.size_bytes();
   const std::uint64_t available = round_up(target_.size_bytes(), sector_bytes);
@@ -232,6 +270,7 @@ Task<Result<void>> Copier::run() {
     co_return fail(ErrorCode::invalid_argument,
                    "the target is smaller than the source: {} bytes, but {} bytes are to be copied", available, wanted);
   }
+  BYRE_CO_CHECK(co_await find_clones());
   const Result<void> walked = co_await walk();
   const Result<void> joined = co_await group_.join();
   report_progress();

@@ -1,6 +1,6 @@
 // Stretches that need no reading are jumped over as far as they cover whole units; their ragged ends are copied with
 // their neighbours. Short ones stay inside a window, so that an image of many small holes is still copied in large
-// requests.
+// requests. What can be shared with the source ends a window too.
 #include "ops/copy_plan.h"
 
 #include <algorithm>
@@ -57,6 +57,24 @@ Task<Result<CopyPlan::Stretch>> CopyPlan::stretch_at(std::uint64_t offset_bytes)
   co_return stretch;
 }
 
+Task<Result<bool>> CopyPlan::clones_begin_here() {
+  if (!clones_ || !is_aligned(at_, clones_->unit_bytes())) co_return false;
+  BYRE_CO_TRY(const std::uint64_t length, co_await clones_->length_at(at_));
+  co_return length > 0;
+}
+
+// Where in the stretch, whose bytes are all of one kind, a run of shared units may begin: data at its first unit, zeros
+// in front of data at the last. The end of the stretch if there is none.
+Task<Result<std::uint64_t>> CopyPlan::clones_begin_in(Stretch stretch) {
+  const std::uint64_t end = stretch.piece.offset_bytes + stretch.piece.length_bytes;
+  if (!clones_) co_return end;
+  const std::uint64_t unit = clones_->unit_bytes();
+  const std::uint64_t begin = stretch.piece.source_is_zero ? round_down(end, unit) : round_up(at_, unit);
+  if (begin < at_ || begin >= end) co_return end;
+  BYRE_CO_TRY(const std::uint64_t length, co_await clones_->length_at(begin));
+  co_return length > 0 ? begin : end;
+}
+
 // Pieces from at_ to the end of the window at most, or to a stretch that is worth a jump.
 Task<Result<CopyWindow>> CopyPlan::gather() {
   const std::uint64_t end = std::min(round_down(at_, rules_.window_bytes) + rules_.window_bytes, rules_.total_bytes);
@@ -67,7 +85,9 @@ Task<Result<CopyWindow>> CopyPlan::gather() {
     const std::uint64_t unit = round_up(at_, rules_.unit_bytes);
     const bool jump = stretch.action != Action::copy && inner_end(stretch.piece) >= unit + shortest_jump_bytes;
     if (jump && unit == at_ && at_ > window.offset_bytes) break;
-    const std::uint64_t stop = jump ? std::min(unit, end) : end;
+    BYRE_CO_TRY(const std::uint64_t clones, co_await clones_begin_in(stretch));
+    if (clones == at_ && at_ > window.offset_bytes) break;
+    const std::uint64_t stop = std::min(jump ? std::min(unit, end) : end, clones);
     stretch.piece.length_bytes = std::min(stretch.piece.length_bytes, stop - at_);
     BYRE_ASSERT(stretch.piece.length_bytes > 0);
     window.pieces.push_back(stretch.piece);
@@ -85,8 +105,15 @@ Task<Result<std::optional<CopyWindow>>> CopyPlan::next() {
       at_ = end;
       continue;
     }
+    BYRE_CO_TRY(const bool shared, co_await clones_begin_here());
     CopyWindow window;
-    if (stretch.action == Action::zero && end > at_) {
+    if (shared) {
+      CloneRun run = clones_->take();
+      window.offset_bytes = at_;
+      window.length_bytes = run.length_bytes;
+      window.clones = std::move(run.pieces);
+      at_ += window.length_bytes;
+    } else if (stretch.action == Action::zero && end > at_) {
       window.offset_bytes = at_;
       window.length_bytes = std::min(end - at_, longest_zero_request_bytes);
       window.all_zero = true;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "byre/ops/copy.h"
+#include "ops/clone_finder.h"
 #include "ops/image_sequence.h"
 
 namespace byre::ops {
@@ -22,8 +23,9 @@ struct CopyWindow {
   std::uint64_t ticket = 0;  // 0, 1, 2, ...
   std::uint64_t offset_bytes = 0;
   std::uint64_t length_bytes = 0;
-  bool all_zero = false;          // to be zeroed in one call; has no pieces
-  std::vector<CopyPiece> pieces;  // cover the window
+  bool all_zero = false;           // to be zeroed in one call; has no pieces
+  std::vector<CopyPiece> pieces;   // cover the window
+  std::vector<ClonePiece> clones;  // instead of them: to be shared in one call
 };
 
 struct CopyPlanRules {
@@ -39,6 +41,9 @@ class CopyPlan {
   // `target` is asked for its status if it is compared.
   CopyPlan(ImageSequence& source, ImageSequence& target, CopyPlanRules rules);
 
+  // What the finder finds is shared. Comes before next().
+  void share(CloneFinder finder) { clones_.emplace(std::move(finder)); }
+
   // Nothing: the plan is at its end.
   Task<Result<std::optional<CopyWindow>>> next();
 
@@ -53,6 +58,8 @@ class CopyPlan {
   };
   Task<Result<Stretch>> stretch_at(std::uint64_t offset_bytes);
   Task<Result<CopyWindow>> gather();
+  Task<Result<bool>> clones_begin_here();
+  Task<Result<std::uint64_t>> clones_begin_in(Stretch stretch);
   Task<Result<bool>> is_shared(std::uint64_t offset_bytes, std::uint64_t& length_bytes);
   std::uint64_t inner_end(const CopyPiece& piece) const;
   bool compares() const;
@@ -61,6 +68,7 @@ class CopyPlan {
   StatusCursor source_status_;
   StatusCursor top_status_;
   StatusCursor target_status_;
+  std::optional<CloneFinder> clones_;
   std::uint64_t at_ = 0;
   std::uint64_t next_ticket_ = 0;
 };

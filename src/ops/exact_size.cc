@@ -19,6 +19,9 @@ namespace {
 
 class LengthOnly final : public Storage {
  public:
+  // Takes clones in blocks of that size; 0: none.
+  explicit LengthOnly(std::uint64_t clone_block_bytes) : clone_block_bytes_(clone_block_bytes) {}
+
   Task<Result<std::size_t>> read(std::uint64_t, Bytes) override { co_return std::unexpected(no_content()); }
   Task<Result<void>> write(std::uint64_t offset_bytes, std::span<const ConstBytes> parts) override {
     for (const ConstBytes part : parts) {
@@ -40,6 +43,12 @@ class LengthOnly final : public Storage {
     size_bytes_ = size_bytes;
     co_return Result<void>{};
   }
+  std::uint64_t clone_block_bytes() const override { return clone_block_bytes_; }
+  Task<Result<void>> clone(std::uint64_t offset_bytes, Storage& source, std::uint64_t source_offset_bytes,
+                           std::uint64_t length_bytes) override {
+    if (clone_block_bytes_ > 0) return zero(offset_bytes, length_bytes, false);
+    return Storage::clone(offset_bytes, source, source_offset_bytes, length_bytes);
+  }
   std::uint64_t size_bytes() const override { return size_bytes_; }
   Task<Result<StorageExtent>> extent_at(std::uint64_t) override { co_return std::unexpected(no_content()); }
   std::optional<std::uint64_t> allocated_bytes() const override { return std::nullopt; }
@@ -50,6 +59,7 @@ class LengthOnly final : public Storage {
  private:
   Error no_content() const { return Error(ErrorCode::unsupported, name_ + " has no content"); }
 
+  const std::uint64_t clone_block_bytes_;
   std::uint64_t size_bytes_ = 0;
   std::string name_ = "the measured image";
 };
@@ -77,7 +87,7 @@ Task<Result<std::uint64_t>> measure_exactly(Disk& source, ConvertOptions options
   MemoryStorage empty;
   BYRE_CO_CHECK(co_await create_qcow2(empty, options.target));
   BYRE_CO_TRY(format::Header header, co_await read_header(empty, format::HeaderUse::write));
-  LengthOnly file;
+  LengthOnly file(options.copy.reflink == Reflink::never ? 0 : source.storage().clone_block_bytes());
   BYRE_CO_CHECK(co_await ops::write_new_image(sources, file, std::move(header), options));
   co_return file.size_bytes();
 }

@@ -67,6 +67,26 @@ Task<Result<BlockStatus>> ImageSequence::status(std::uint64_t offset_bytes, bool
   co_return co_await part->disk->status(inside, size - inside);
 }
 
+Disk& ImageSequence::layer(std::uint64_t offset_bytes, unsigned depth) const {
+  Disk* disk = part_at(offset_bytes)->disk;
+  for (; depth > 0; --depth) disk = disk->backing();
+  return *disk;
+}
+
+std::vector<Disk*> ImageSequence::layers() const {
+  std::vector<Disk*> result;
+  for (const Part& part : parts_) {
+    for (Disk* disk = part.disk; disk != nullptr; disk = disk->backing()) result.push_back(disk);
+  }
+  return result;
+}
+
+std::vector<std::uint64_t> ImageSequence::begins() const {
+  std::vector<std::uint64_t> result;
+  for (const Part& part : parts_) result.push_back(part.begin);
+  return result;
+}
+
 Task<Result<BlockStatus>> StatusCursor::at(std::uint64_t offset_bytes) {
   if (offset_bytes < begin_ || offset_bytes - begin_ >= stretch_.length_bytes) {
     BYRE_CO_TRY(stretch_, co_await images_.status(offset_bytes, top_only_));

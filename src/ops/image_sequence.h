@@ -19,6 +19,12 @@ class ImageSequence {
   Task<Result<void>> read(std::uint64_t offset_bytes, Bytes target);
   // The stretch from `offset_bytes` to the end of its disk at most. With `top_only`, of the top layer alone.
   Task<Result<BlockStatus>> status(std::uint64_t offset_bytes, bool top_only = false);
+  // The layer that `status` of this offset means by its depth. There is a disk.
+  Disk& layer(std::uint64_t offset_bytes, unsigned depth) const;
+  // All layers of all disks.
+  std::vector<Disk*> layers() const;
+  // Where each disk begins.
+  std::vector<std::uint64_t> begins() const;
 
  private:
   struct Part {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <set>
 
 #include "base/endian.h"
 #include "base/math.h"
@@ -16,7 +17,9 @@
 #include "byre/task/sync.h"
 #include "data/image_writer.h"
 #include "format/entry.h"
+#include "ops/clone_finder.h"
 #include "ops/image_sequence.h"
+#include "ops/shareable.h"
 #include "ops/state_tables.h"
 #include "ops/variant_copy.h"
 
@@ -38,11 +41,13 @@ class StateCopier {
 
  private:
   Task<Result<void>> open_states();
+  Task<Result<void>> find_clones();
   Task<Result<void>> copy_range(std::uint64_t index);
   Task<Result<void>> add_variants(const std::vector<StateGroup>& groups, StateChunk& chunk);
   Task<Result<void>> copy_chunk(std::vector<StateGroup>& groups, GuestRange range,
                                 std::vector<std::vector<std::uint64_t>>& tables);
   Task<Result<bool>> reads_zero(const StateGroup& group, GuestRange range);
+  Task<Result<ClonePiece>> clone_of(const StateGroup& group, GuestRange range);
   Task<Result<void>> write_tables(const std::vector<StateGroup>& groups, std::uint64_t index,
                                   const std::vector<std::vector<std::uint64_t>>& tables);
   Task<Result<void>> copy_vm_state(std::size_t state);
@@ -62,6 +67,7 @@ class StateCopier {
   std::vector<Qcow2Disk*> states_;  // the snapshots, then the source
   std::deque<ImageSequence> sequences_;
   std::deque<StatusCursor> statuses_;
+  std::deque<CloneFinder> clones_;              // for each state, if anything can be shared
   std::vector<std::vector<std::uint64_t>> l1_;  // of the target, for each state
   std::uint64_t longest_bytes_ = 0;
 };
@@ -95,6 +101,27 @@ Task<Result<void>> StateCopier::open_states() {
   co_return Result<void>{};
 }
 
+// The snapshots lie in the same files as the disk.
+Task<Result<void>> StateCopier::find_clones() {
+  const std::uint64_t cluster_bytes = geometry_.cluster_size_bytes();
+  const std::uint64_t block = writer_.storage().clone_block_bytes();
+  const ImageSequence& images = sequences_.back();
+  const bool must = options_.reflink == Reflink::always;
+  if (must) BYRE_CO_CHECK(check_shareable_sizes(images, writer_.storage(), cluster_bytes));
+  if (!may_share(options_) || (!must && (block == 0 || cluster_bytes < std::max(block, least_clone_bytes)))) {
+    co_return Result<void>{};
+  }
+  BYRE_CO_TRY(const std::set<const Storage*> storages, co_await find_shareable(images, writer_.storage(), must));
+  for (ImageSequence& sequence : sequences_) {
+    CloneRules rules;
+    rules.total_bytes = sequence.size_bytes();
+    rules.unit_bytes = cluster_bytes;
+    rules.block_bytes = block;
+    clones_.emplace_back(sequence, rules, storages);
+  }
+  co_return Result<void>{};
+}
+
 Task<Result<bool>> StateCopier::reads_zero(const StateGroup& group, GuestRange range) {
   StatusCursor& cursor = statuses_[group.states.front()];
   for (std::uint64_t at = range.offset_bytes; at < range.end_bytes();) {
@@ -105,13 +132,22 @@ Task<Result<bool>> StateCopier::reads_zero(const StateGroup& group, GuestRange r
   co_return true;
 }
 
+// What fills a whole cluster from one place.
+Task<Result<ClonePiece>> StateCopier::clone_of(const StateGroup& group, GuestRange range) {
+  if (clones_.empty() || range.length_bytes != geometry_.cluster_size_bytes()) co_return ClonePiece{};
+  BYRE_CO_TRY(ClonePiece piece, co_await clones_[group.states.front()].piece_at(range.offset_bytes, range.end_bytes()));
+  if (piece.length_bytes != range.length_bytes) co_return ClonePiece{};
+  co_return piece;
+}
+
 Task<Result<void>> StateCopier::add_variants(const std::vector<StateGroup>& groups, StateChunk& chunk) {
   for (Variant& variant : chunk.variants()) {
     BYRE_CO_CHECK(check_cancelled());
     BYRE_CO_TRY(const bool zero, co_await reads_zero(groups[variant.group], variant.range));
     if (zero) continue;
     Qcow2Disk* const disk = groups[variant.group].disk;
-    co_await copy_.add({disk, variant.range, &variant.word, variant.references, false});
+    BYRE_CO_TRY(const ClonePiece clone, co_await clone_of(groups[variant.group], variant.range));
+    co_await copy_.add({disk, variant.range, &variant.word, variant.references, false, clone});
   }
   co_return Result<void>{};
 }
@@ -210,6 +246,7 @@ Task<Result<void>> StateCopier::copy_vm_range(std::size_t state, GuestRange rang
 Task<Result<void>> StateCopier::run() {
   BYRE_CO_CHECK(co_await open_states());
   BYRE_CO_CHECK(co_await writer_.begin());
+  BYRE_CO_CHECK(co_await find_clones());
   const std::uint64_t ranges = geometry_.required_l1_entries(longest_bytes_);
   for (std::uint64_t index = 0; index < ranges; ++index) {
     BYRE_CO_CHECK(co_await copy_range(index));

@@ -1,5 +1,6 @@
 // A window is a run of neighbours on one disk. It is read whole, its zeros are found and its clusters compressed; then
-// it waits for its turn, takes its places, and writes while others are read.
+// it waits for its turn, takes its places, and writes while others are read. A window whose bytes can be shared is not
+// read at all.
 
 #include "ops/variant_copy.h"
 
@@ -35,18 +36,29 @@ VariantCopy::VariantCopy(ImageWriter& writer, const CopyOptions& options)
       window_bytes_(std::max(least_window_bytes, cluster_bytes_)),
       buffers_(window_bytes_) {}
 
+bool VariantCopy::goes_on(const ClusterCopy& cluster) const {
+  if (window_.empty() || window_.back().disk != cluster.disk ||
+      window_.back().range.offset_bytes + cluster_bytes_ != cluster.range.offset_bytes) {
+    return false;
+  }
+  const ClonePiece& last = window_.back().clone;
+  const bool shared = cluster.clone.length_bytes > 0;
+  if (shared ? !continues(last, cluster.clone) : last.length_bytes > 0) return false;
+  return (window_.size() + 1) * cluster_bytes_ <= (shared ? most_clone_bytes : window_bytes_);
+}
+
 Task<void> VariantCopy::add(ClusterCopy cluster) {
-  const bool goes_on = !window_.empty() && window_.back().disk == cluster.disk &&
-                       window_.back().range.offset_bytes + cluster_bytes_ == cluster.range.offset_bytes &&
-                       (window_.size() + 1) * cluster_bytes_ <= window_bytes_;
-  if (!goes_on) co_await start_window();
+  if (!goes_on(cluster)) co_await start_window();
   window_.push_back(cluster);
 }
 
 Task<void> VariantCopy::start_window() {
   if (window_.empty() || group_.failed()) co_return;
   co_await group_.wait_below(std::max(options_.parallel_requests, 1u) - 1);
-  group_.start(copy_window(std::exchange(window_, {}), turnstile_.take()));
+  const bool shared = window_.front().clone.length_bytes > 0;
+  Window window = std::exchange(window_, {});
+  const std::uint64_t ticket = turnstile_.take();
+  group_.start(shared ? clone_window(std::move(window), ticket) : copy_window(std::move(window), ticket));
 }
 
 Task<Result<void>> VariantCopy::finish() {
@@ -131,6 +143,27 @@ Task<Result<void>> VariantCopy::copy_window(Window window, std::uint64_t ticket)
   if (done) done = place(window, contents);
   turnstile_.pass();
   if (done) done = co_await write(contents);
+  co_return done;
+}
+
+// What lies one behind the other in the file is one request here too.
+Task<Result<void>> VariantCopy::clone(const Window& window, const std::vector<Content>& contents) {
+  for (std::size_t i = 0; i < window.size();) {
+    const std::size_t first = i++;
+    while (i < window.size() && contents[i].at == contents[i - 1].at + cluster_bytes_) ++i;
+    const ClonePiece& piece = window[first].clone;
+    BYRE_CO_CHECK(co_await writer_.storage().clone(contents[first].at.bytes, *piece.source, piece.source_offset_bytes,
+                                                   (i - first) * cluster_bytes_));
+  }
+  co_return Result<void>{};
+}
+
+Task<Result<void>> VariantCopy::clone_window(Window window, std::uint64_t ticket) {
+  std::vector<Content> contents(window.size());
+  co_await turnstile_.wait_for(ticket);
+  Result<void> done = place(window, contents);
+  turnstile_.pass();
+  if (done) done = co_await clone(window, contents);
   co_return done;
 }
 

@@ -13,6 +13,7 @@
 #include "data/mapping_difference.h"
 #include "data/qcow2_disk.h"
 #include "ops/buffer_pool.h"
+#include "ops/clone_finder.h"
 
 namespace byre::ops {
 
@@ -22,6 +23,7 @@ struct ClusterCopy {
   std::uint64_t* word;       // gets the L2 entry without COPIED; stays 0 if all is zeros
   std::uint64_t references;  // to the copy
   bool vm_state;             // the range counts from the start of the disk's VM state
+  ClonePiece clone = {};     // where its bytes can be shared, if they can
 };
 
 class VariantCopy {
@@ -39,7 +41,10 @@ class VariantCopy {
   using Window = std::vector<ClusterCopy>;
 
   Task<void> start_window();
+  bool goes_on(const ClusterCopy& cluster) const;
   Task<Result<void>> copy_window(Window window, std::uint64_t ticket);
+  Task<Result<void>> clone_window(Window window, std::uint64_t ticket);
+  Task<Result<void>> clone(const Window& window, const std::vector<Content>& contents);
   Task<Result<void>> load(const Window& window, Bytes content);
   Task<Result<void>> compress(std::vector<Content>& contents);
   Task<Result<void>> compress_one(Content& content);

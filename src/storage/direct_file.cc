@@ -230,6 +230,15 @@ Task<Result<void>> DirectFile::allocate(std::uint64_t offset_bytes, std::uint64_
   co_return co_await HostFile::allocate(offset_bytes, length_bytes);
 }
 
+Task<Result<void>> DirectFile::clone(std::uint64_t offset_bytes, Storage& source, std::uint64_t source_offset_bytes,
+                                     std::uint64_t length_bytes) {
+  BYRE_CO_CHECK(check_change(offset_bytes, length_bytes));
+  if (length_bytes == 0) co_return Result<void>();
+  const std::uint64_t end = offset_bytes + length_bytes;
+  auto guard = co_await lock(offset_bytes, end > size_bytes() ? no_end : end);
+  co_return co_await HostFile::clone(offset_bytes, source, source_offset_bytes, length_bytes);
+}
+
 // A padded write may have cut the file or grown it while the lock was waited for.
 Task<Result<void>> DirectFile::extend(std::uint64_t size_bytes) {
   if (size_bytes <= this->size_bytes()) co_return Result<void>();

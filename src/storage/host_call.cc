@@ -1,9 +1,11 @@
-// Reads, writes, syncs and fallocate have ring opcodes in every kernel that has a usable ring; truncating and looking
-// for holes have not, and go to a thread.
+// Reads, writes, syncs and fallocate have ring opcodes in every kernel that has a usable ring; truncating, looking for
+// holes and cloning have not, and go to a thread.
 
 #include "storage/host_call.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -40,6 +42,15 @@ HostCall HostCall::find_extent(int fd, std::uint64_t offset_bytes) {
   return HostCall(Kind::find_extent, fd, offset_bytes);
 }
 
+HostCall HostCall::clone(int fd, std::uint64_t offset_bytes, int source_fd, std::uint64_t source_offset_bytes,
+                         std::uint64_t length_bytes) {
+  HostCall call(Kind::clone, fd, offset_bytes);
+  call.source_fd_ = source_fd;
+  call.source_offset_bytes_ = source_offset_bytes;
+  call.length_bytes_ = length_bytes;
+  return call;
+}
+
 void HostCall::await_suspend(std::coroutine_handle<> waiter) {
   Poller& poller = EventLoop::current().poller();
   request_.waiter = waiter;
@@ -48,7 +59,7 @@ void HostCall::await_suspend(std::coroutine_handle<> waiter) {
 }
 
 bool HostCall::start_on_ring(UringPoller& poller) {
-  if (kind_ == Kind::truncate || kind_ == Kind::find_extent) return false;
+  if (kind_ == Kind::truncate || kind_ == Kind::find_extent || kind_ == Kind::clone) return false;
   io_uring_sqe* entry = poller.next_entry();
   switch (kind_) {
     case Kind::read: io_uring_prep_readv(entry, fd_, vectors_, vector_count_, offset_bytes_); break;
@@ -73,6 +84,7 @@ std::int64_t HostCall::perform() {
     case Kind::allocate: return status(::fallocate(fd_, mode_, offset, static_cast<off_t>(length_bytes_)));
     case Kind::truncate: return status(::ftruncate(fd_, offset));
     case Kind::find_extent: return perform_find_extent();
+    case Kind::clone: return perform_clone();
   }
   return -EINVAL;
 }
@@ -87,6 +99,15 @@ std::int64_t HostCall::perform_find_extent() {
   if (data > offset) return data;
   const off_t hole = ::lseek(fd_, offset, SEEK_HOLE);
   return hole > offset ? hole : std::numeric_limits<std::int64_t>::max();
+}
+
+std::int64_t HostCall::perform_clone() const {
+  file_clone_range range{};
+  range.src_fd = source_fd_;
+  range.src_offset = source_offset_bytes_;
+  range.src_length = length_bytes_;
+  range.dest_offset = offset_bytes_;
+  return ::ioctl(fd_, FICLONERANGE, &range) == 0 ? 0 : -std::int64_t{errno};
 }
 
 }  // namespace byre

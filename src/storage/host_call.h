@@ -16,7 +16,7 @@ namespace byre {
 // the caller should make another. It must stay where it is until then.
 class HostCall {
  public:
-  enum class Kind { read, write, sync_data, allocate, truncate, find_extent };
+  enum class Kind { read, write, sync_data, allocate, truncate, find_extent, clone };
 
   static HostCall read(int fd, std::uint64_t offset_bytes, TransferVectors& to);
   static HostCall write(int fd, std::uint64_t offset_bytes, TransferVectors& from);
@@ -25,6 +25,9 @@ class HostCall {
   static HostCall truncate(int fd, std::uint64_t size_bytes);
   // Yields the offset of the end of the stretch at `offset_bytes`; found_data() tells its kind.
   static HostCall find_extent(int fd, std::uint64_t offset_bytes);
+  // Shares the blocks of a range of another file (FICLONERANGE).
+  static HostCall clone(int fd, std::uint64_t offset_bytes, int source_fd, std::uint64_t source_offset_bytes,
+                        std::uint64_t length_bytes);
 
   bool found_data() const { return found_data_; }
 
@@ -39,13 +42,16 @@ class HostCall {
   HostCall(Kind kind, int fd, std::uint64_t offset_bytes) : kind_(kind), fd_(fd), offset_bytes_(offset_bytes) {}
   bool start_on_ring(UringPoller& poller);
   std::int64_t perform_find_extent();
+  std::int64_t perform_clone() const;
 
   Kind kind_;
   int fd_;
   int mode_ = 0;
+  int source_fd_ = -1;
   bool uring_ = false;
   bool found_data_ = true;
   std::uint64_t offset_bytes_;
+  std::uint64_t source_offset_bytes_ = 0;
   std::uint64_t length_bytes_ = 0;
   iovec* vectors_ = nullptr;
   unsigned vector_count_ = 0;

@@ -75,6 +75,9 @@ class HostFile : public Storage {
   std::uint64_t size_bytes() const override { return size_bytes_; }
   Task<Result<StorageExtent>> extent_at(std::uint64_t offset_bytes) override;
   std::optional<std::uint64_t> allocated_bytes() const override;
+  std::uint64_t clone_block_bytes() const override;
+  Task<Result<void>> clone(std::uint64_t offset_bytes, Storage& source, std::uint64_t source_offset_bytes,
+                           std::uint64_t length_bytes) override;
   bool writable() const override { return opened_.options.writable; }
   StorageIdentity identity() const override { return opened_.identity; }
   const std::string& name() const override { return opened_.name; }
@@ -122,6 +125,8 @@ class HostFile : public Storage {
   Task<std::int64_t> find_extent(std::uint64_t offset_bytes, bool& is_data);
   Task<std::int64_t> fallocate(int mode, std::uint64_t offset_bytes, std::uint64_t length_bytes);
   Task<Result<void>> allocate_by_writing(std::uint64_t offset_bytes, std::uint64_t end_bytes);
+  Task<std::int64_t> clone_range(std::uint64_t offset_bytes, const HostFile& source, std::uint64_t source_offset_bytes,
+                                 std::uint64_t length_bytes);
   void refresh_size();
 
   const OpenedFile opened_;
@@ -129,6 +134,7 @@ class HostFile : public Storage {
   std::uint64_t growing_end_bytes_ = 0;  // of the calls under way that may extend the file
   std::size_t growing_ = 0;
   Promptness finding_;
+  Promptness cloning_;
   std::uint64_t data_begin_bytes_ = 0;  // the stretch of data found last
   std::uint64_t data_end_bytes_ = 0;
   int sync_errno_ = 0;  // of the first flush that failed
@@ -169,6 +175,8 @@ class DirectFile final : public HostFile {
   Task<Result<void>> allocate(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
   Task<Result<void>> resize(std::uint64_t size_bytes) override;
   Task<Result<void>> extend(std::uint64_t size_bytes) override;
+  Task<Result<void>> clone(std::uint64_t offset_bytes, Storage& source, std::uint64_t source_offset_bytes,
+                           std::uint64_t length_bytes) override;
 
  private:
   class Bounce;

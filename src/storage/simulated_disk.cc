@@ -3,6 +3,7 @@
 // Left out: reordering against the drive's own cache with partial flushes; a flush is all or nothing.
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -14,8 +15,8 @@
 namespace byre {
 namespace {
 
-constexpr std::array<std::string_view, 7> operation_names{"read",  "write",    "flush", "zero",
-                                                          "punch", "allocate", "resize"};
+constexpr std::array<std::string_view, 8> operation_names{"read",  "write",    "flush",  "zero",
+                                                          "punch", "allocate", "resize", "clone"};
 
 bool is_change(StorageOperation kind) { return kind != StorageOperation::read && kind != StorageOperation::flush; }
 
@@ -170,7 +171,7 @@ void SimulatedDisk::State::record_sector(std::size_t sector, std::uint32_t writt
 
 void SimulatedDisk::State::apply_range(const Operation& operation, std::uint64_t from_bytes,
                                        std::uint64_t count_bytes) {
-  const bool is_write = operation.kind == StorageOperation::write;
+  const bool is_write = operation.kind == StorageOperation::write || operation.kind == StorageOperation::clone;
   const std::uint64_t begin = operation.offset_bytes + from_bytes;
   std::uint64_t end = begin + count_bytes;
   if (end > running.size()) {
@@ -331,6 +332,28 @@ Task<Result<void>> SimulatedDisk::allocate(std::uint64_t offset_bytes, std::uint
   return change(StorageOperation::allocate, offset_bytes, length_bytes, {});
 }
 
+Task<Result<void>> SimulatedDisk::clone(std::uint64_t offset_bytes, Storage& source, std::uint64_t source_offset_bytes,
+                                        std::uint64_t length_bytes) {
+  const auto* const disk = dynamic_cast<SimulatedDisk*>(&source);
+  const std::uint64_t block = clone_block_bytes();
+  if (disk == nullptr || block == 0 || &disk->state_->scheduler != &state_->scheduler) {
+    co_return co_await Storage::clone(offset_bytes, source, source_offset_bytes, length_bytes);
+  }
+  const std::uint64_t source_end = source_offset_bytes + length_bytes;
+  const bool at_both_ends = source_end == disk->size_bytes() && offset_bytes + length_bytes >= size_bytes();
+  BYRE_ASSERT(is_aligned(offset_bytes, block) && is_aligned(source_offset_bytes, block));
+  BYRE_ASSERT((is_aligned(length_bytes, block) || at_both_ends) && source_end <= disk->size_bytes());
+  const auto begin = disk->running_image().begin() + static_cast<std::ptrdiff_t>(source_offset_bytes);
+  const std::vector<std::byte> bytes(begin, begin + static_cast<std::ptrdiff_t>(length_bytes));
+  const std::array<ConstBytes, 1> parts{bytes};
+  const std::span<const ConstBytes> span(parts);
+  const Result<void> done = co_await change(StorageOperation::clone, offset_bytes, length_bytes, span);
+  if (done) co_return done;
+  const int errno_value = done.error().errno_value();
+  if (errno_value != EOPNOTSUPP && errno_value != EXDEV) co_return done;
+  co_return std::unexpected(Error(ErrorCode::unsupported, done.error().message(), errno_value));
+}
+
 Task<Result<void>> SimulatedDisk::resize(std::uint64_t size_bytes) {
   return change(StorageOperation::resize, size_bytes, 0, {});
 }
@@ -361,6 +384,7 @@ Task<Result<StorageExtent>> SimulatedDisk::extent_at(std::uint64_t offset_bytes)
 }
 
 std::optional<std::uint64_t> SimulatedDisk::allocated_bytes() const { return std::nullopt; }
+std::uint64_t SimulatedDisk::clone_block_bytes() const { return state_->options.clone_block_bytes; }
 bool SimulatedDisk::writable() const { return state_->options.writable; }
 StorageIdentity SimulatedDisk::identity() const { return {1, reinterpret_cast<std::uintptr_t>(this)}; }
 const std::string& SimulatedDisk::name() const { return state_->options.name; }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/math.h"
 #include "base/text.h"
 #include "storage/checks.h"
 
@@ -48,6 +49,11 @@ Task<Result<StorageExtent>> Storage::extent_at(std::uint64_t offset_bytes) {
   co_return StorageExtent{.length_bytes = size_bytes() - offset_bytes, .data = true};
 }
 
+Task<Result<void>> Storage::clone(std::uint64_t, Storage& source, std::uint64_t, std::uint64_t) {
+  co_return fail(ErrorCode::unsupported, "{}: cannot share blocks with {}", escape_untrusted(name(), 4096),
+                 escape_untrusted(source.name(), 4096));
+}
+
 StorageIdentity Storage::identity() const { return {0, reinterpret_cast<std::uintptr_t>(this)}; }
 
 Task<Result<void>> Storage::extend(std::uint64_t size_bytes) {
@@ -68,6 +74,13 @@ Task<Result<void>> read_exactly(Storage& storage, std::uint64_t offset_bytes, By
                    escape_untrusted(storage.name(), 4096), offset_bytes + count, target.size(), offset_bytes);
   }
   co_return Result<void>();
+}
+
+Task<Result<void>> try_clone(Storage& target, Storage& source) {
+  const std::uint64_t block = std::max<std::uint64_t>(target.clone_block_bytes(), 1);
+  const std::uint64_t size = target.size_bytes();
+  BYRE_CO_CHECK(co_await target.clone(round_up(size, block), source, 0, std::min(block, source.size_bytes())));
+  co_return co_await target.resize(size);
 }
 
 Task<Result<void>> read_zero_filled(Storage& storage, std::uint64_t offset_bytes, Bytes target) {

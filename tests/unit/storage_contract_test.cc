@@ -300,6 +300,49 @@ TEST_P(StorageContract, ExtentsCoverTheStorageAndHolesReadAsZeros) {
   EXPECT_EQ(behind.error().code(), ErrorCode::invalid_argument);
 }
 
+TEST_P(StorageContract, WhatCannotBeClonedChangesNothing) {
+  const auto before = pattern(10000, 12);
+  write(0, before);
+  MemoryStorage other(pattern(8192, 13));
+  for (const std::uint64_t offset : {0u, 8192u, 16384u}) {
+    const auto cloned = run(storage_->clone(offset, other, 0, 8192));
+    ASSERT_FALSE(cloned);
+    EXPECT_EQ(cloned.error().code(), ErrorCode::unsupported);
+    EXPECT_NE(cloned.error().message().find(storage_->name()), std::string::npos);
+    EXPECT_NE(cloned.error().message().find(other.name()), std::string::npos);
+  }
+  EXPECT_FALSE(run(try_clone(*storage_, other)));
+  EXPECT_EQ(all(), before);
+}
+
+// Whether it is so depends on the file system; either answer is checked.
+TEST_P(StorageContract, AFileIsClonedWholeOrStaysAsItIs) {
+  if (GetParam().what != Kind::What::file) return;
+  FileOptions options;
+  options.writable = options.create = true;
+  options.cache = GetParam().cache;
+  auto other = open_file(directory_.file("other"), options);
+  ASSERT_TRUE(other);
+  const std::uint64_t block = storage_->clone_block_bytes();
+  ASSERT_GT(block, 0u);
+  const auto content = pattern(4 * block, 14);
+  ASSERT_TRUE(run(write_bytes(**other, 0, content)));
+  auto model = pattern(block + 10, 15);
+  write(0, model);
+  const auto tried = run(try_clone(*storage_, **other));
+  EXPECT_EQ(all(), model);
+  const auto cloned = run(storage_->clone(2 * block, **other, block, 3 * block));
+  EXPECT_EQ(tried.has_value(), cloned.has_value());
+  if (cloned) {
+    model.resize(2 * block);
+    model.insert(model.end(), content.begin() + static_cast<std::ptrdiff_t>(block), content.end());
+  } else {
+    EXPECT_EQ(cloned.error().code(), ErrorCode::unsupported);
+  }
+  EXPECT_EQ(storage_->size_bytes(), model.size());
+  EXPECT_EQ(all(), model);
+}
+
 TEST_P(StorageContract, FlushSucceeds) {
   write(0, pattern(5000, 10));
   const auto result = run(storage_->flush());

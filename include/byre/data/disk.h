@@ -32,7 +32,15 @@ struct BlockStatus {
   bool zero = false;        // reads as zeros
   bool data = false;        // bytes are stored
   bool compressed = false;  // stored compressed
-  std::optional<std::uint64_t> host_offset_bytes;  // of the first byte, in the file of that depth
+  std::optional<std::uint64_t> host_offset_bytes;  // of the first byte, in the file of that depth; none if compressed
+};
+
+// A stretch of a disk whose bytes are those of a file from an offset on.
+struct ClonePiece {
+  std::uint64_t offset_bytes = 0;
+  std::uint64_t length_bytes = 0;
+  Storage* source = nullptr;
+  std::uint64_t source_offset_bytes = 0;
 };
 
 enum class ZeroMode {
@@ -69,6 +77,14 @@ class Disk {
   // For write_compressed() from now on: 1, the fastest, to 9, the smallest; 0: the compression type's default.
   void set_compression_level(int level) { compression_level_ = level; }
   int compression_level() const { return compression_level_; }
+
+  // What clone() takes is in multiples of it. 0: unsupported. Here: 0.
+  virtual std::uint64_t clone_unit_bytes() const { return 0; }
+
+  // Makes a range, which was never written, hold the pieces: they lie inside it, rise, and share the host space of
+  // their files (Storage::clone()). What no piece covers reads as zeros. Here: unsupported.
+  virtual Task<Result<void>> clone(std::uint64_t offset_bytes, std::uint64_t length_bytes,
+                                   std::span<const ClonePiece> pieces);
 
   // Makes durable what completed before the call, metadata included.
   virtual Task<Result<void>> flush() = 0;

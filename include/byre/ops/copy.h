@@ -22,12 +22,23 @@ enum class TargetContent {
 
 inline constexpr unsigned most_compression_level = 9;
 
+// Whether clusters share the host space of the source instead of being copied, on file systems that have reflinks. What
+// is shared is not read, so that zeros which the source stores stay stored. Compressed clusters, and what does not fill
+// whole units of both sides, are copied in any case. For new targets that read as zeros, uncompressed, with zeros left
+// out.
+enum class Reflink {
+  automatic,  // where it can be done and is no slower
+  always,     // where it can be done; an error (unsupported) if these files cannot share blocks
+  never,
+};
+
 struct CopyOptions {
   unsigned parallel_requests = 8;     // requests of 512 KiB to 2 MiB in flight, at least 1
   std::uint64_t sparse_bytes = 4096;  // runs of zeros at least this long count as zeros; 0: all is stored as data
   bool compress = false;              // with write_compressed(), in the order of offsets
   int compression_level = 0;          // 1, the fastest, to 9, the smallest; 0: the compression type's default
   bool out_of_order = false;          // writes need not start in the order of offsets
+  Reflink reflink = Reflink::automatic;
   TargetContent target_content = TargetContent::zeros;
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;  // may be empty
   const std::atomic<bool>* cancel = nullptr;  // ends the copy (cancelled) when it becomes true

@@ -32,8 +32,9 @@ Result<Measurement> measure_size(std::uint64_t size_bytes, const MeasureTarget& 
 Task<Result<Measurement>> measure_disk(Disk& source, MeasureTarget target);
 
 // To the byte, how long the file is that convert_images() makes of `source` with the same options, of a target that it
-// creates: reads and compresses whatever the copy would, and writes nothing. Errors: unsupported (a backing file of the
-// target), those of check_convert_options(), of the disk, and of the copy, cancelled.
+// creates: reads and compresses whatever the copy would, and writes nothing. Unless copy.reflink is `never` blocks are
+// taken to be shared as far as the options allow, which depends on where the target will be. Errors: unsupported (a
+// backing file of the target), those of check_convert_options(), of the disk, and of the copy, cancelled.
 Task<Result<std::uint64_t>> measure_exactly(Disk& source, ConvertOptions options);
 
 }  // namespace byre

@@ -73,7 +73,7 @@ class SimulatedScheduler final : public Poller {
   std::atomic<bool> woken_{false};
 };
 
-enum class StorageOperation { read, write, flush, zero, punch, allocate, resize };
+enum class StorageOperation { read, write, flush, zero, punch, allocate, resize, clone };
 std::string_view storage_operation_name(StorageOperation operation);
 
 // Makes operations fail. Operations are counted from 1 when they are submitted.
@@ -92,6 +92,7 @@ struct SimulatedDiskOptions {
   bool flush_errors_stick = true;            // after one EIO every flush fails, as on a real file
   bool punch_may_do_nothing = false;         // a punch leaves the range as it was, now and then
   std::uint64_t limit_bytes = 256ull << 20;  // growing beyond is ENOSPC
+  std::uint64_t clone_block_bytes = 0;       // disks of one scheduler can clone from each other; 0: they cannot
   std::string name = "simulated";
 };
 
@@ -118,7 +119,8 @@ struct StorageEvent {
 // Model of a crash, as of a page cache over a disk: each sector holds its durable version or any later one (a write
 // of part of a sector builds on the version before it), and any set of writes in flight on top. Sizes set by resize()
 // become durable in their order; a write behind the end that reached the disk carries the size with it; what lies
-// between reads as zeros. A punch or zero is a write of zeros.
+// between reads as zeros. A punch or zero is a write of zeros. A clone is a write of what the source held when it was
+// asked for, but takes effect whole or, if it fails, not at all.
 class SimulatedDisk final : public Storage {
  public:
   // `content` is durable from the start. The scheduler must outlive the disk.
@@ -136,6 +138,10 @@ class SimulatedDisk final : public Storage {
   std::uint64_t size_bytes() const override;
   Task<Result<StorageExtent>> extent_at(std::uint64_t offset_bytes) override;
   std::optional<std::uint64_t> allocated_bytes() const override;
+  std::uint64_t clone_block_bytes() const override;
+  // Asserts that offsets and length are what clone() asks for. An injected EOPNOTSUPP or EXDEV is `unsupported`.
+  Task<Result<void>> clone(std::uint64_t offset_bytes, Storage& source, std::uint64_t source_offset_bytes,
+                           std::uint64_t length_bytes) override;
   bool writable() const override;
   StorageIdentity identity() const override;
   const std::string& name() const override;

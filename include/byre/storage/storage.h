@@ -78,6 +78,16 @@ class Storage {
   // Here: unknown.
   virtual std::optional<std::uint64_t> allocated_bytes() const { return std::nullopt; }
 
+  // What clone() takes begins at multiples of it, here and in the source. 0: clone() is unsupported. Here: 0.
+  virtual std::uint64_t clone_block_bytes() const { return 0; }
+
+  // Makes the range read as that of `source` does now, by sharing its host space instead of copying it; grows the
+  // storage. Later changes of one are not seen in the other. The length is a multiple of the block too, unless both end
+  // with the range. Errors: unsupported (this storage takes nothing from that one; both are as they were), no_space,
+  // io. Here: unsupported.
+  virtual Task<Result<void>> clone(std::uint64_t offset_bytes, Storage& source, std::uint64_t source_offset_bytes,
+                                   std::uint64_t length_bytes);
+
   virtual bool writable() const { return true; }
   // Here: this object's address.
   virtual StorageIdentity identity() const;
@@ -91,6 +101,10 @@ Task<Result<void>> write_bytes(Storage& storage, std::uint64_t offset_bytes, Con
 
 // read() that treats a short read as an error that names the storage, offset and length (docs/format.md H-59).
 Task<Result<void>> read_exactly(Storage& storage, std::uint64_t offset_bytes, Bytes target);
+
+// Finds out whether `target` can clone from `source`, by doing it: a block goes behind the end of the target, which is
+// then cut to its size again. No other call may be under way on it. Errors: those of clone().
+Task<Result<void>> try_clone(Storage& target, Storage& source);
 
 // read() that fills what lies behind the end with zeros.
 Task<Result<void>> read_zero_filled(Storage& storage, std::uint64_t offset_bytes, Bytes target);
