@@ -126,6 +126,7 @@ void register_measure(Cli& cli) {
   parser.add_flag("-c,--compress", arguments.compress, "with --exact: with compressed clusters");
   parser.add_flag("--all-snapshots", arguments.all_snapshots, "with --exact: with the internal snapshots");
   add_output(parser, arguments.output);
+  add_events(parser);
   add_open_flags(parser, arguments.open);
 }
 

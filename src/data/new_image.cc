@@ -31,8 +31,8 @@ Result<void> NewImageDisk::check_clusters(std::uint64_t offset_bytes, std::uint6
   const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
   const bool to_the_end = offset_bytes + length_bytes == size_bytes_;
   if (offset_bytes % cluster_size == 0 && (length_bytes % cluster_size == 0 || to_the_end)) return {};
-  return fail(ErrorCode::invalid_argument, "{}: {} bytes at {} are not whole clusters of {} bytes",
-              escape_untrusted(storage_.name()), length_bytes, offset_bytes, cluster_size);
+  return fail_in(storage_.name(), ErrorCode::invalid_argument, "{} bytes at {} are not whole clusters of {} bytes",
+                 length_bytes, offset_bytes, cluster_size);
 }
 
 Result<void> NewImageDisk::place_table(std::uint64_t l1_index, const std::vector<std::uint64_t>& words) {
@@ -134,8 +134,7 @@ Task<Result<void>> NewImageDisk::close() {
 }
 
 Error NewImageDisk::unsupported() const {
-  return Error(ErrorCode::unsupported,
-               fmt::format("{}: an image that is being made can only be written", escape_untrusted(storage_.name())));
+  return Error(ErrorCode::unsupported, "an image that is being made can only be written").in_file(storage_.name());
 }
 
 Task<Result<void>> NewImageDisk::read(std::uint64_t, Bytes) { co_return std::unexpected(unsupported()); }

@@ -147,7 +147,7 @@ Task<Result<void>> Qcow2Disk::release() {
 // Stops all changes, and leaves the corrupt bit where the version has one, before the error is returned (O-27). If it
 // is the first change, the autoclear bits go with it, in one write of one sector (O-19).
 Task<Result<void>> Qcow2Disk::mark_corrupt(Error error) {
-  Error reported = std::move(error).with_context(escape_untrusted(storage_->name()));
+  Error reported = std::move(error).in_file(storage_->name());
   if (!writable() || stopped_) co_return std::unexpected(std::move(reported));
   stopped_ = reported;
   if (log_) log_(LogLevel::warning, reported.message() + "; the image is not written any more");

@@ -51,9 +51,7 @@ class Conversion {
   StorageIdentity made_;  // what this run has created
 };
 
-Error with_remark(const Error& error, std::string_view remark) {
-  return Error(error.code(), fmt::format("{}; {}", error.message(), remark), error.errno_value());
-}
+Error with_remark(const Error& error, std::string_view remark) { return Error(error).with_remark(remark); }
 
 std::vector<Disk*> Conversion::sources() const {
   std::vector<Disk*> result;
