@@ -17,12 +17,13 @@
 
 namespace byre {
 
-NewImageDisk::NewImageDisk(Storage& storage, format::Header header, bool rising)
+NewImageDisk::NewImageDisk(Storage& storage, format::Header header, bool rising, const std::atomic<bool>* cancel)
     : storage_(storage),
       writer_(storage, std::move(header)),
       geometry_(writer_.geometry()),
       size_bytes_(writer_.header().virtual_size_bytes),
       rising_(rising),
+      cancel_(cancel),
       l1_(geometry_.required_l1_entries(size_bytes_)) {}
 
 Task<Result<void>> NewImageDisk::begin() { return writer_.begin(); }
@@ -109,13 +110,15 @@ Task<Result<void>> NewImageDisk::write_compressed(std::uint64_t offset_bytes, Co
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
   const std::uint64_t ticket = compressed_order_.take();
-  const Payload payload =
-      co_await compress_in_worker(writer_.header().compression_type, data, geometry_.cluster_size_bytes());
+  const auto payload =
+      co_await compress_in_worker(writer_.header().compression_type, data, geometry_.cluster_size_bytes(), cancel_);
   co_await compressed_order_.wait_for(ticket);
-  auto placed = place_compressed(offset_bytes, data, payload.bytes());
+  Result<std::vector<Run>> placed;
+  if (payload) placed = place_compressed(offset_bytes, data, payload->bytes());
   compressed_order_.pass();
+  if (!payload) co_return std::unexpected(payload.error());
   BYRE_CO_TRY(const std::vector<Run> runs, std::move(placed));
-  if (payload.size_bytes == 0) co_return co_await write_runs(runs);
+  if (payload->size_bytes == 0) co_return co_await write_runs(runs);
   BYRE_CO_CHECK(co_await writer_.write_pending());
   co_return co_await write_bytes(storage_, runs.front().at.bytes, runs.front().bytes);
 }

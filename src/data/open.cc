@@ -122,6 +122,7 @@ Task<Opened> open_qcow2(std::unique_ptr<Storage> storage, OpenOptions options, s
   disk.discard = options.discard;
   disk.lazy_refcounts = writable && lazy_refcounts;
   disk.copy_on_read = options.copy_on_read;
+  disk.cancel = options.cancel;
   disk.log = options.log;
   co_return std::make_unique<Qcow2Disk>(std::move(disk));
 }

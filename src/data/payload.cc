@@ -1,15 +1,18 @@
-// The buffer outlives the call to the worker because it belongs to the coroutine.
+// The buffer outlives the call to the worker because it belongs to the coroutine. Many clusters may wait for a worker:
+// the flag is looked at when their turn comes.
 
 #include "data/payload.h"
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "byre/task/event_loop.h"
 #include "format/compression.h"
 
 namespace byre {
 
-Task<Payload> compress_in_worker(format::CompressionType type, ConstBytes data, std::uint64_t cluster_size_bytes) {
+Task<Result<Payload>> compress_in_worker(format::CompressionType type, ConstBytes data,
+                                         std::uint64_t cluster_size_bytes, const std::atomic<bool>* cancel) {
   Buffer padded;
   ConstBytes whole = data;
   if (data.size() < cluster_size_bytes) {
@@ -19,8 +22,12 @@ Task<Payload> compress_in_worker(format::CompressionType type, ConstBytes data, 
   }
   Payload payload{Buffer(cluster_size_bytes - 1), 0};
   const Bytes output = payload.buffer.bytes();
-  co_await offload(
-      [&payload, type, whole, output] { payload.size_bytes = format::compress_cluster(type, whole, output); });
+  bool cancelled = false;
+  co_await offload([&payload, &cancelled, type, whole, output, cancel] {
+    cancelled = cancel && cancel->load();
+    if (!cancelled) payload.size_bytes = format::compress_cluster(type, whole, output);
+  });
+  if (cancelled) co_return fail(ErrorCode::cancelled, "interrupted");
   co_return payload;
 }
 

@@ -1,10 +1,12 @@
 // A cluster compressed in a worker thread.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
 #include "byre/base/buffer.h"
+#include "byre/base/result.h"
 #include "byre/task/task.h"
 #include "format/header.h"
 
@@ -17,7 +19,9 @@ struct Payload {
   ConstBytes bytes() const { return buffer.bytes().first(size_bytes); }
 };
 
-// `data` is a cluster, or the start of one that is filled up with zeros; the caller keeps it meanwhile.
-Task<Payload> compress_in_worker(format::CompressionType type, ConstBytes data, std::uint64_t cluster_size_bytes);
+// `data` is a cluster, or the start of one that is filled up with zeros; the caller keeps it meanwhile. Once `cancel`
+// (may be null) is true, nothing more is compressed. Errors: cancelled.
+Task<Result<Payload>> compress_in_worker(format::CompressionType type, ConstBytes data,
+                                         std::uint64_t cluster_size_bytes, const std::atomic<bool>* cancel);
 
 }  // namespace byre

@@ -40,6 +40,7 @@ Qcow2Disk::Qcow2Disk(Parts parts)
       writable_(parts.writable),
       lazy_refcounts_(parts.lazy_refcounts),
       copy_on_read_(parts.copy_on_read),
+      cancel_(parts.cancel),
       log_(std::move(parts.log)),
       opened_size_bytes_(storage_->size_bytes()) {}
 

@@ -101,6 +101,7 @@ Task<Result<std::unique_ptr<Disk>>> Conversion::open_target(std::unique_ptr<Stor
   options.cache = options_.target_cache;
   options.backing = options_.source.backing;
   options.backing.format = options_.target.backing_format;
+  options.cancel = options_.copy.cancel;
   options.log = options_.source.log;
   if (created) co_return co_await open_disk(std::move(created), std::move(options));
   co_return co_await open_disk(target_path_, std::move(options));

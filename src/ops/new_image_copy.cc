@@ -37,7 +37,7 @@ Task<Result<void>> write_new_image(std::vector<Disk*> sources, Storage& target, 
     auto& source = dynamic_cast<Qcow2Disk&>(*sources.front());
     co_return co_await copy_states(source, target, std::move(header), options.copy);
   }
-  NewImageDisk disk(target, std::move(header), !options.copy.out_of_order);
+  NewImageDisk disk(target, std::move(header), !options.copy.out_of_order, options.copy.cancel);
   BYRE_CO_CHECK(co_await disk.begin());
   CopyOptions copy = options.copy;
   copy.target_content = TargetContent::zeros;
