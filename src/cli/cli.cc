@@ -61,7 +61,9 @@ Cli::Cli()
   app_->set_version_flag("-V,--version", "byre " BYRE_VERSION);
   app_->set_help_flag("-h,--help", "Print this help and exit");
   app_->require_subcommand(1);
-  app_->footer("'byre help COMMAND' describes one command.");
+  app_->footer(
+      "'byre help COMMAND' describes one command. With --errors json, or BYRE_ERRORS=json, each diagnostic is a JSON\n"
+      "object.");
 }
 
 Cli::~Cli() = default;

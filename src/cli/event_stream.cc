@@ -44,7 +44,7 @@ void EventStream::open_pipe_again() {
 std::size_t EventStream::write_some(std::string_view text) {
   ssize_t written = -1;
   if (is_socket_) {
-    written = ::send(target(), text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+    written = ::send(target(), text.data(), text.size(), MSG_DONTWAIT);
   } else {
     pollfd room{target(), POLLOUT, 0};
     if (::poll(&room, 1, 0) != 1) return 0;

@@ -63,7 +63,8 @@ def patch(name, offset, data):
 
 
 def small_files():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100 << 10, resource.RLIM_INFINITY))
+    """Room for the image, but not for what is to go into it."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400 << 10, resource.RLIM_INFINITY))
 
 
 def cancelled():

@@ -230,8 +230,49 @@ def readers_may_do_as_they_like():
     os.close(fifo)
 
 
+RIVAL = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+int poll(struct pollfd *polled, nfds_t count, int timeout) {
+  int (*real)(struct pollfd *, nfds_t, int) = dlsym(RTLD_NEXT, "poll");
+  int ready = real(polled, count, timeout);
+  struct stat status;
+  if (count != 1 || fstat(polled->fd, &status) != 0 || !S_ISFIFO(status.st_mode)) return ready;
+  char name[64];
+  snprintf(name, sizeof name, "/proc/self/fd/%d", polled->fd);
+  int pipe = open(name, O_WRONLY | O_NONBLOCK);
+  while (write(pipe, "xxxxxxxxxxxxxxxx", 16) > 0) {}
+  close(pipe);
+  return ready;
+}
+"""
+
+
+def another_may_fill_the_pipe_at_the_last_moment():
+    """After it has been asked whether there is room, and before that is used."""
+    if os.environ.get("BYRE_SANITIZE"):
+        return  # a sanitizer wants to be loaded first
+    with open("rival.c", "w", encoding="ascii") as file:
+        file.write(RIVAL)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", "rival.so", "rival.c", "-ldl"], check=True)
+    reader, writer = os.pipe()
+    os.environ["LD_PRELOAD"] = os.path.abspath("rival.so")
+    convert_beside(writer, "a pipe that fills up")
+    del os.environ["LD_PRELOAD"]
+    os.set_blocking(reader, False)
+    taken = os.read(reader, 1 << 20)
+    expect(taken and not taken.strip(b"x"), f"the rival was not there: {taken[:200]}")
+    os.close(reader)
+    os.close(writer)
+
+
 def programs_may_share_a_pipe():
-    """One page of pipe for eight of them, and nobody reads: whoever looks before another fills it must not wait."""
+    """One page of pipe for eight of them, and nobody reads."""
     for _ in range(5):
         reader, writer = os.pipe()
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
@@ -255,4 +296,5 @@ interrupted_work_is_cancelled()
 wrong_descriptors_are_refused()
 standard_streams_will_do()
 readers_may_do_as_they_like()
+another_may_fill_the_pipe_at_the_last_moment()
 programs_may_share_a_pipe()
