@@ -31,13 +31,6 @@ TEST(ErrorContext, TheFileIsTheInnermostAndItsNameIsEscapedInTheMessageOnly) {
   EXPECT_EQ(error.message(), "top.qcow2: base\\x0a.qcow2: read of 1 byte at 2; the target is gone");
 }
 
-TEST(ErrorContext, LongNamesArePutInFrontOnceToo) {
-  const std::string name(4000, '\n');
-  Error error = Error(ErrorCode::io, "gone").in_file(name);
-  const std::string message = error.message();
-  EXPECT_EQ(std::move(error).in_file(name).message(), message);
-}
-
 // The values are consecutive; docs/errors.md and tests/cli/errors_are_json.py hold the names.
 TEST(ErrorCodes, HaveNamesOfTheirOwnInLowerCaseWithHyphens) {
   std::set<std::string_view> names;
