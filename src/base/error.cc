@@ -3,17 +3,23 @@
 #include <cerrno>
 #include <system_error>
 
+#include "base/text.h"
+
 namespace byre {
+
+namespace {
+constexpr std::size_t longest_name_bytes = 4096;  // no path that can be opened is longer
+}  // namespace
 
 std::string_view error_code_name(ErrorCode code) {
   switch (code) {
-    case ErrorCode::invalid_argument: return "invalid_argument";
-    case ErrorCode::not_found: return "not_found";
+    case ErrorCode::invalid_argument: return "invalid-argument";
+    case ErrorCode::not_found: return "not-found";
     case ErrorCode::refused: return "refused";
     case ErrorCode::unsupported: return "unsupported";
     case ErrorCode::corrupt: return "corrupt";
     case ErrorCode::locked: return "locked";
-    case ErrorCode::no_space: return "no_space";
+    case ErrorCode::no_space: return "no-space";
     case ErrorCode::io: return "io";
     case ErrorCode::cancelled: return "cancelled";
   }
@@ -37,6 +43,17 @@ Error Error::with_context(std::string_view context) && {
   if (message_.starts_with(message)) return std::move(*this);
   message += message_;
   message_ = std::move(message);
+  return std::move(*this);
+}
+
+Error Error::in_file(std::string_view path) && {
+  if (file_.empty()) file_ = path;
+  return std::move(*this).with_context(escape_untrusted(path, longest_name_bytes));
+}
+
+Error Error::with_remark(std::string_view remark) && {
+  message_ += "; ";
+  message_ += remark;
   return std::move(*this);
 }
 

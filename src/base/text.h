@@ -19,6 +19,13 @@ std::unexpected<Error> fail(ErrorCode code, fmt::format_string<Args...> pattern,
   return std::unexpected(Error(code, fmt::format(pattern, std::forward<Args>(args)...)));
 }
 
+// The same about a file: the message begins with its name, as Error::in_file() has it.
+template <class... Args>
+std::unexpected<Error> fail_in(std::string_view path, ErrorCode code, fmt::format_string<Args...> pattern,
+                               Args&&... args) {
+  return std::unexpected(Error(code, fmt::format(pattern, std::forward<Args>(args)...)).in_file(path));
+}
+
 // Makes a string that came from an image safe to print: control bytes, quotes, backslashes and bytes that are
 // not UTF-8 become \xNN; at most `limit` bytes are kept, then "..." follows (docs/format.md H-6).
 std::string escape_untrusted(std::string_view text, std::size_t limit = 256);

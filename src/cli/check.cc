@@ -48,13 +48,18 @@ std::string place_of(const Finding& finding) {
 }
 
 // C-11: the line that scripts know, then, but for leaks, what it is about.
-void print_finding(const Finding& finding) {
-  std::string text = finding.text + "\n";
-  if (finding.kind != FindingClass::leak) {
-    const std::string place = place_of(finding);
-    text += fmt::format("    {}{}{}\n", place, place.empty() ? "" : ": ", finding.meaning);
+void print_finding(const Finding& finding, const std::string& file) {
+  if (finding.kind == FindingClass::leak) {
+    print_diagnostic(DiagnosticLevel::warning, finding.text + "\n", {{"message", finding.text}, {"file", file}});
+    return;
   }
-  print_error_text(text);
+  const std::string place = place_of(finding);
+  const std::string about = fmt::format("{}{}{}", place, place.empty() ? "" : ": ", finding.meaning);
+  const ErrorCode code = finding.kind == FindingClass::unchecked ? ErrorCode::io : ErrorCode::corrupt;
+  const Error error = Error(code, fmt::format("{}; {}", finding.text, about));
+  Json members = error_to_json(error);
+  members["file"] = file;
+  print_diagnostic(DiagnosticLevel::error, fmt::format("{}\n    {}\n", finding.text, about), members);
 }
 
 Json finding_to_json(const Finding& finding) {
@@ -171,7 +176,7 @@ Checked check_one(const CheckArguments& arguments, const std::string& file, Chec
   Checked checked;
   const bool as_json = arguments.output == OutputFormat::json;
   options.check.on_finding = [&](const Finding& finding) {
-    if (!arguments.quiet) print_finding(finding);
+    if (!arguments.quiet) print_finding(finding, file);
     if (!as_json || finding.kind == FindingClass::leak || checked.findings.size() >= most_findings_in_json) return;
     checked.findings.push_back(finding_to_json(finding));
   };
@@ -199,7 +204,9 @@ void print_text_of(const Checked& checked) {
 
 int run_one(const CheckArguments& arguments, CheckFileOptions options) {
   Checked checked = check_one(arguments, arguments.file, std::move(options));
-  if (checked.exit_code == exit_no_check) print_error(escape_untrusted(arguments.file) + ": raw images have no check");
+  if (checked.exit_code == exit_no_check) {
+    print_error(Error(ErrorCode::unsupported, "raw images have no check").in_file(arguments.file));
+  }
   if (!checked.report) return checked.exit_code;
   if (arguments.output == OutputFormat::json) {
     print_json(report_to_json(arguments.file, *checked.report, std::move(checked.findings)));

@@ -4,8 +4,10 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
+#include "cli/events.h"
 #include "cli/output.h"
 
 namespace byre::cli {
@@ -42,25 +44,14 @@ std::string surplus_argument(const CLI::App& command) {
   return surplus.empty() ? "" : "unexpected argument '" + escape_untrusted(surplus.front()) + "'";
 }
 
-// Without the "--" where it has no effect. CLI11 takes one that stands between positional arguments for the end of the
-// command.
-std::vector<char*> without_idle_separator(std::vector<char*> words) {
-  const auto separator = std::ranges::find_if(words, [](const char* word) { return std::string_view(word) == "--"; });
-  if (separator == words.end()) return words;
-  const bool before_command = separator == words.begin() + 1;
-  const bool idle = std::none_of(separator + 1, words.end(), [](const char* word) { return word[0] == '-'; });
-  if (before_command || idle) words.erase(separator);
-  return words;
-}
-
-// The size behind the file's name as an option, since -1G would be taken for several. `kept` owns what is new.
-std::vector<char*> with_named_size(std::vector<char*> words, std::vector<std::string>& kept) {
-  const std::string_view last = words.back();
-  if (words.size() < 4 || last == "--help" || last == "-h") return words;
-  kept.push_back("--size=" + std::string(last));
-  words.pop_back();
-  words.insert(words.begin() + 2, kept.back().data());
-  return words;
+// --errors, or else the environment, says how. Errors: it says something else.
+Result<> choose_diagnostic_style(const std::optional<std::string>& option) {
+  const char* const variable = std::getenv("BYRE_ERRORS");
+  const std::string word = option ? *option : variable ? variable : "";
+  if (word == "json") set_diagnostic_style(DiagnosticStyle::json);
+  if (word == "json" || word == "text" || (word.empty() && !option)) return {};
+  return fail(ErrorCode::invalid_argument, "{} must be text or json, not '{}'", option ? "--errors" : "BYRE_ERRORS",
+              escape_untrusted(word));
 }
 
 }  // namespace
@@ -70,7 +61,9 @@ Cli::Cli()
   app_->set_version_flag("-V,--version", "byre " BYRE_VERSION);
   app_->set_help_flag("-h,--help", "Print this help and exit");
   app_->require_subcommand(1);
-  app_->footer("'byre help COMMAND' describes one command.");
+  app_->footer(
+      "'byre help COMMAND' describes one command. With --errors json, or BYRE_ERRORS=json, each diagnostic is a JSON\n"
+      "object.");
 }
 
 Cli::~Cli() = default;
@@ -79,8 +72,15 @@ Parser Cli::add_command(const CommandText& text, std::function<int()> run_comman
   CLI::App* command = app_->add_subcommand(text.name, text.summary);
   command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // as getopt programs do
   if (!text.examples.empty()) command->footer("Examples:\n" + text.examples);
+  Parser parser(*command);
+  // Taken out before the words are parsed: how errors are written must be known where they cannot be.
+  parser
+      .add_option(
+          "--errors", [](const std::string&) { return Result<>(); },
+          "what standard error gets: text (default), or json: one object a line")
+      .type_name("FORMAT");
   entries_[text.name] = {command, text.usage_failure_code, text.ends_in_size, std::move(run_command)};
-  return Parser(*command);
+  return parser;
 }
 
 void Cli::add_help_command() {
@@ -127,23 +127,29 @@ int Cli::report_usage_error(const std::string& message) const {
 }
 
 int Cli::run(int given_count, char** given) {
-  std::vector<std::string> kept;
-  std::vector<char*> words(given, given + given_count);
-  const auto known = given_count > 1 ? entries_.find(given[1]) : entries_.end();
-  if (known != entries_.end() && known->second.ends_in_size) words = with_named_size(std::move(words), kept);
-  const std::vector<char*> arguments = without_idle_separator(std::move(words));
+  Words words(given + 1, given + std::max(given_count, 1));
+  const Result<> style = choose_diagnostic_style(take_option(words, "--errors"));
+  const auto known = words.empty() ? entries_.end() : entries_.find(words.front());
+  if (!style) return report(style, known == entries_.end() ? exit_failure : known->second.usage_failure_code);
+  join_value(words, "--progress", "json:");
+  if (known != entries_.end() && known->second.ends_in_size) name_size(words);
+  drop_idle_separator(words);
   add_help_command();
   overview_ = app_->help();  // after parsing, CLI11 would give that of the chosen command
-  if (arguments.size() < 2) {
+  if (words.empty()) {
     print_error("a command is missing");
     print_hint("Try 'byre help' for the list of commands.");
     return exit_failure;
   }
-  if (arguments[1][0] != '-' && !entries_.contains(arguments[1])) {
-    return report_unknown_command(arguments[1]);
-  }
+  if (!words.front().starts_with('-') && !entries_.contains(words.front()))
+    return report_unknown_command(words.front());
+  return parse_and_run(std::move(words));
+}
+
+int Cli::parse_and_run(Words words) {
+  std::ranges::reverse(words);  // as CLI11 wants them
   try {
-    app_->parse(static_cast<int>(arguments.size()), arguments.data());
+    app_->parse(std::move(words));
   } catch (const CLI::CallForHelp&) {
     const Entry* entry = chosen();
     print(entry ? entry->app->help("byre") : overview_);
@@ -154,7 +160,11 @@ int Cli::run(int given_count, char** given) {
   } catch (const CLI::ParseError& error) {
     return report_usage_error(error.what());
   }
-  return finish_output(chosen()->run());
+  const Entry* entry = chosen();
+  begin_events(entry->app->get_name());
+  const int exit_code = finish_output(entry->run());
+  end_events(exit_code, first_error());
+  return exit_code;
 }
 
 }  // namespace byre::cli

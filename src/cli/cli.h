@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 
+#include "cli/command_line.h"
 #include "cli/parser.h"
 
 namespace byre::cli {
@@ -62,6 +63,7 @@ class Cli {
   };
   Parser add_command(const CommandText& text, std::function<int()> run_command);
   void add_help_command();
+  int parse_and_run(Words words);
   int print_help(const std::string& command) const;
   int report_unknown_command(const std::string& name) const;
   int report_usage_error(const std::string& message) const;

@@ -21,7 +21,7 @@ Task<Result<void>> commit(const CommitArguments& arguments, ChainOptions options
               co_await open_commit_chain(arguments.chain.file, std::move(open), arguments.base, arguments.keep));
   auto done = co_await commit_disk(chain, std::move(options));
   auto closed = co_await chain.top->close();
-  if (!done) co_return std::unexpected(std::move(done).error().with_context(escape_untrusted(arguments.chain.file)));
+  if (!done) co_return std::unexpected(std::move(done).error().in_file(arguments.chain.file));
   co_return closed;
 }
 

@@ -107,7 +107,7 @@ int run_convert(const ConvertArguments& arguments) {
   }
   auto options = read_options(arguments, *std::move(list));
   const std::string target = arguments.files.back();
-  if (!options) return report(std::unexpected(std::move(options).error().with_context(escape_untrusted(target))));
+  if (!options) return report(std::unexpected(std::move(options).error().in_file(target)));
   std::vector<std::string> sources = arguments.files;
   sources.pop_back();
   Progress progress(arguments.progress, arguments.quiet, "converting");

@@ -66,8 +66,7 @@ int run_create(const CreateArguments& arguments) {
     return exit_failure;
   }
   auto options = read_options(arguments, *std::move(list));
-  if (!options)
-    return report(std::unexpected(std::move(options).error().with_context(escape_untrusted(arguments.file))));
+  if (!options) return report(std::unexpected(std::move(options).error().in_file(arguments.file)));
   const Result<int> code = run_on_loop(create(arguments, *std::move(options)));
   return code ? *code : report(std::unexpected(code.error()));
 }

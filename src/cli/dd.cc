@@ -1,6 +1,7 @@
 // byre dd: copies a stretch of a disk (docs/format.md C-27). Operands are words like bs=1M, as they have been for ever.
 #include "byre/ops/dd.h"
 
+#include <poll.h>
 #include <unistd.h>
 
 #include "base/math.h"
@@ -19,6 +20,7 @@ namespace {
 constexpr std::uint64_t most_block_bytes = 0x7fff'ffff;
 constexpr std::size_t stream_piece_bytes = 1 << 20;
 constexpr std::uint64_t growth_bytes = 64 << 20;
+constexpr int deaf_milliseconds = 20;  // with nothing to read
 
 struct DdArguments {
   std::vector<std::string> operands;
@@ -104,6 +106,19 @@ Result<std::uint64_t> target_offset(const Operands& operands, std::uint64_t leng
               operands.block_bytes);
 }
 
+// What has arrived on standard input; 0 at its end, and once a signal has come: a reader that slept would not hear it.
+Result<std::size_t> read_input(Bytes target) {
+  while (!interrupted().load()) {
+    pollfd input{STDIN_FILENO, POLLIN, 0};
+    const int ready = ::poll(&input, 1, deaf_milliseconds);
+    const ssize_t got = ready == 1 ? ::read(STDIN_FILENO, target.data(), target.size()) : -1;
+    if (got >= 0) return static_cast<std::size_t>(got);
+    const bool again = ready == 0 || errno == EINTR;
+    if (!again) return std::unexpected(Error::from_errno(errno, "standard input"));
+  }
+  return 0;
+}
+
 // From a stream whose end is not known: the target grows with it.
 Task<Result<void>> copy_from_stream(const DdArguments& arguments, const Operands& operands) {
   BYRE_CO_TRY(const std::uint64_t start, target_offset(operands, 0));
@@ -115,14 +130,12 @@ Task<Result<void>> copy_from_stream(const DdArguments& arguments, const Operands
   std::vector<std::byte> buffer(stream_piece_bytes);
   std::uint64_t at = start;
   while (left > 0) {
-    const ssize_t got = ::read(STDIN_FILENO, buffer.data(), std::min<std::uint64_t>(buffer.size(), left));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) co_return std::unexpected(Error::from_errno(errno, "standard input"));
-    if (got == 0 || interrupted().load()) break;
-    left -= static_cast<std::uint64_t>(got);
-    const auto dropped = std::min<std::uint64_t>(skip, static_cast<std::uint64_t>(got));
+    BYRE_CO_TRY(const std::size_t got, read_input(Bytes(buffer).first(std::min<std::uint64_t>(buffer.size(), left))));
+    if (got == 0) break;
+    left -= got;
+    const auto dropped = std::min<std::uint64_t>(skip, got);
     skip -= dropped;
-    const ConstBytes bytes = ConstBytes(buffer).subspan(dropped, static_cast<std::size_t>(got) - dropped);
+    const ConstBytes bytes = ConstBytes(buffer).subspan(dropped, got - dropped);
     if (at + bytes.size() > target->size_bytes()) {
       BYRE_CO_CHECK(co_await target->resize(round_up(at + bytes.size(), 512) + growth_bytes, Preallocation::off));
     }
@@ -136,7 +149,7 @@ Task<Result<void>> copy_from_stream(const DdArguments& arguments, const Operands
   co_return Result<void>{};
 }
 
-Task<Result<void>> copy_to_stream(Disk& source, DdRange range) {
+Task<Result<void>> copy_to_stream(Disk& source, DdRange range, Progress& progress) {
   std::vector<std::byte> buffer(stream_piece_bytes);
   for (std::uint64_t done = 0; done < range.length_bytes;) {
     if (interrupted().load()) co_return fail(ErrorCode::cancelled, "interrupted");
@@ -144,6 +157,7 @@ Task<Result<void>> copy_to_stream(Disk& source, DdRange range) {
     BYRE_CO_CHECK(co_await source.read(range.offset_bytes + done, piece));
     print(std::string_view(reinterpret_cast<const char*>(piece.data()), piece.size()));
     done += piece.size();
+    progress.update(done, range.length_bytes);
   }
   co_return Result<void>{};
 }
@@ -172,9 +186,9 @@ Task<Result<void>> dd(const DdArguments& arguments, const Operands& operands, Pr
       dd_range(source->size_bytes(), operands.block_bytes, operands.skip_blocks, operands.count_blocks);
   const auto skipped = checked_multiply(operands.skip_blocks, operands.block_bytes);
   if (!skipped || *skipped > source->size_bytes()) {
-    print_error(escape_untrusted(operands.input) + ": cannot skip to specified offset");
+    print_warning(escape_untrusted(operands.input) + ": cannot skip to specified offset");
   }
-  auto done = operands.output == "-" ? co_await copy_to_stream(*source, range)
+  auto done = operands.output == "-" ? co_await copy_to_stream(*source, range, progress)
                                      : co_await copy_to_file(*source, range, arguments, operands, progress);
   auto closed = co_await source->close();
   co_return done ? closed : done;
@@ -187,7 +201,12 @@ int run_dd(const DdArguments& arguments) {
     print_error("-n is for a file: of=- is a stream");
     return exit_failure;
   }
-  catch_interrupts();
+  if (arguments.progress && operands->output == "-") {
+    print_error("-p goes to standard output, where the data goes with of=-: use --progress json:FD");
+    return exit_failure;
+  }
+  // A stream has nothing that must be put in order, and its reader may never read again.
+  if (operands->output != "-" || operands->input == "-") catch_interrupts();
   Progress progress(arguments.progress, arguments.quiet, "copying");
   const auto done = run_on_loop(dd(arguments, *operands, progress));
   if (!done) return report(done);

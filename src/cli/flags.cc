@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "cli/events.h"
 #include "cli/output.h"
 
 namespace byre::cli {
@@ -78,7 +79,17 @@ Option add_quiet(Parser& parser, bool& quiet) {
 }
 
 Option add_progress(Parser& parser, bool& progress) {
-  return parser.add_flag("-p,--progress", progress, "report progress on standard output");
+  const auto choose = [&progress](const std::string& word) -> Result<> {
+    if (!word.empty()) return open_events(word);
+    progress = true;
+    return {};
+  };
+  parser.add_flag("-p", progress, "report progress on standard output");
+  return parser.add_flag("--progress", choose, "the same; --progress json:FD: as JSON lines on this open descriptor");
+}
+
+Option add_events(Parser& parser) {
+  return parser.add_flag("--progress", open_events, "--progress json:FD: report as JSON lines on this open descriptor");
 }
 
 Option add_output(Parser& parser, OutputFormat& output) {

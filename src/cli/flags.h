@@ -27,7 +27,8 @@ Option add_size(Parser& parser, const std::string& names, std::uint64_t& size_by
 Option add_cache_mode(Parser& parser, const std::string& names, CacheMode& mode, const std::string& description);
 Option add_force_share(Parser& parser, bool& force_share);  // -U
 Option add_quiet(Parser& parser, bool& quiet);              // -q
-Option add_progress(Parser& parser, bool& progress);        // -p
+Option add_progress(Parser& parser, bool& progress);        // -p, also as --progress; and --progress json:FD
+Option add_events(Parser& parser);                          // --progress json:FD alone, where -p has no meaning
 Option add_output(Parser& parser, OutputFormat& output);    // --output=human|json
 
 Option add_reflink(Parser& parser, Reflink& reflink, const std::string& description);  // --reflink=auto|always|never

@@ -201,7 +201,7 @@ Task<bool> run_open(IoSession& session, const IoWords& words) {
   }
   const std::string& path = words.rest()[0];
   const Result<void> opened = co_await session.open(path, std::move(settings));
-  if (!opened) print_error(fmt::format("can't open device {}: {}", escape_untrusted(path), opened.error().message()));
+  if (!opened) print_error(Error(opened.error()).with_context("can't open device " + escape_untrusted(path)));
   co_return opened.has_value();
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 // Diagnostics without the program's name in front, as scripts know them.
 bool refuse_line(std::string_view text) {
-  print_hint(text);
+  print_bare_error(Error(ErrorCode::invalid_argument, std::string(text)));
   return false;
 }
 
@@ -29,7 +29,7 @@ bool check_command(IoSession& session, const IoCommand& command, int word_count)
         fmt::format("bad argument count {} to {}, expected {}", word_count, command.name, expected_words(command)));
   }
   if (command.changes && !session.disk()->writable()) {
-    print_error("Block node is read-only");
+    print_error(Error(ErrorCode::refused, "Block node is read-only"));
     return false;
   }
   return true;

@@ -148,7 +148,9 @@ bool read_content_file(const std::string& name, std::vector<std::byte>& content)
   const bool failed = !file || std::ferror(file.get()) != 0;
   const int reason = errno;
   if (!failed && !content.empty()) return true;
-  print_hint(fmt::format("{}: {}", escape_untrusted(name), failed ? std::strerror(reason) : "file is empty"));
+  const Error error =
+      failed ? Error::from_errno(reason, escape_untrusted(name)) : Error(ErrorCode::invalid_argument, "file is empty");
+  print_bare_error(Error(error).in_file(name));
   return false;
 }
 

@@ -132,6 +132,7 @@ void register_measure(Cli& cli) {
   add_reflink(parser, arguments.reflink,
               "with --exact: what convert with this --reflink makes where blocks can be shared (default: never)");
   add_output(parser, arguments.output);
+  add_events(parser);
   add_open_flags(parser, arguments.open);
 }
 

@@ -14,6 +14,8 @@ namespace byre::cli {
 namespace {
 
 int output_errno = 0;  // of the first write that failed
+DiagnosticStyle chosen_style = DiagnosticStyle::text;
+std::optional<Error> first_printed;
 
 void note_output_failure(bool failed) {
   if (failed && output_errno == 0) output_errno = errno ? errno : EIO;
@@ -41,17 +43,54 @@ void print_json(const Json& value) {
   print("\n");
 }
 
-void print_error_text(std::string_view text) {
+std::string json_line(const Json& value) { return value.dump(-1, ' ', true, Json::error_handler_t::replace) + "\n"; }
+
+void set_diagnostic_style(DiagnosticStyle wanted) { chosen_style = wanted; }
+
+DiagnosticStyle diagnostic_style() { return chosen_style; }
+
+void print_terminal_line(std::string_view text) {
   flush_output();
   (void)std::fwrite(text.data(), 1, text.size(), stderr);
   std::fflush(stderr);
 }
 
-void print_error(std::string_view message) { print_error_text(fmt::format("byre: {}\n", message)); }
+void print_diagnostic(DiagnosticLevel level, std::string_view text, const Json& members) {
+  if (chosen_style == DiagnosticStyle::text) return print_terminal_line(text);
+  Json object;
+  object["level"] = level == DiagnosticLevel::error ? "error" : level == DiagnosticLevel::warning ? "warning" : "note";
+  object.update(members);
+  print_terminal_line(json_line(object));
+}
 
-void print_error(const Error& error) { print_error(error.message()); }
+Json error_to_json(const Error& error) {
+  Json members = {{"code", error_code_name(error.code())}, {"message", error.message()}};
+  if (!error.file().empty()) members["file"] = error.file();
+  if (error.errno_value() != 0) members["errno"] = error.errno_value();
+  return members;
+}
 
-void print_hint(std::string_view line) { print_error_text(fmt::format("{}\n", line)); }
+void print_error(const Error& error) {
+  if (!first_printed) first_printed = error;
+  print_diagnostic(DiagnosticLevel::error, fmt::format("byre: {}\n", error.message()), error_to_json(error));
+}
+
+void print_error(std::string_view message) { print_error(Error(ErrorCode::invalid_argument, std::string(message))); }
+
+void print_bare_error(const Error& error) {
+  if (!first_printed) first_printed = error;
+  print_diagnostic(DiagnosticLevel::error, error.message() + "\n", error_to_json(error));
+}
+
+void print_warning(std::string_view message) {
+  print_diagnostic(DiagnosticLevel::warning, fmt::format("byre: {}\n", message), {{"message", message}});
+}
+
+void print_hint(std::string_view line) {
+  print_diagnostic(DiagnosticLevel::note, fmt::format("{}\n", line), {{"message", line}});
+}
+
+const std::optional<Error>& first_error() { return first_printed; }
 
 int finish_output(int exit_code) {
   flush_output();
@@ -69,7 +108,9 @@ int report(const Result<>& result, int failure_code) {
 LogSink stderr_log(bool quiet) {
   return [quiet](LogLevel level, std::string_view message) {
     if (quiet && level == LogLevel::note) return;
-    print_error(fmt::format("{}: {}", level == LogLevel::warning ? "warning" : "note", message));
+    const bool warns = level == LogLevel::warning;
+    print_diagnostic(warns ? DiagnosticLevel::warning : DiagnosticLevel::note,
+                     fmt::format("byre: {}: {}\n", warns ? "warning" : "note", message), {{"message", message}});
   };
 }
 

@@ -54,10 +54,16 @@ Option Parser::add_option(const std::string& names, std::optional<unsigned>& val
   return Option(app_.add_option(names, value, description));
 }
 
+namespace {
+
+void enter_or_throw(const Parser::Enter& enter, const std::string& word) {
+  if (const Result<> entered = enter(word); !entered) throw CLI::ValidationError(entered.error().message());
+}
+
+}  // namespace
+
 Option Parser::add_option(const std::string& names, Enter enter, const std::string& description) {
-  const auto parse = [enter = std::move(enter)](const std::string& word) {
-    if (const Result<> entered = enter(word); !entered) throw CLI::ValidationError(entered.error().message());
-  };
+  const auto parse = [enter = std::move(enter)](const std::string& word) { enter_or_throw(enter, word); };
   return Option(app_.add_option_function<std::string>(names, parse, description));
 }
 
@@ -67,6 +73,15 @@ Option Parser::add_flag(const std::string& names, bool& value, const std::string
 
 Option Parser::add_flag(const std::string& names, std::function<void()> set, const std::string& description) {
   return Option(app_.add_flag_callback(names, std::move(set), description));
+}
+
+Option Parser::add_flag(const std::string& names, Enter enter, const std::string& description) {
+  const auto parse = [enter = std::move(enter)](const CLI::results_t& words) {
+    // Without a value, CLI11 has either of these.
+    for (const std::string& word : words) enter_or_throw(enter, word == "true" ? "" : word);
+    return true;
+  };
+  return Option(app_.add_option(names, parse, description)->expected(0)->take_all());
 }
 
 }  // namespace byre::cli

@@ -52,6 +52,8 @@ class Parser {
 
   Option add_flag(const std::string& names, bool& value, const std::string& description);
   Option add_flag(const std::string& names, std::function<void()> set, const std::string& description);
+  // May have a value behind "=": `enter` gets it, or an empty word.
+  Option add_flag(const std::string& names, Enter enter, const std::string& description);
 
  private:
   CLI::App& app_;

@@ -1,4 +1,5 @@
-// Two styles of progress: the one that scripts parse, and one for people, with rate and remaining time.
+// Two styles of progress: the one that scripts of qemu-img parse, and one for people, with rate and remaining time.
+// Programs get events (events.h), whatever the style.
 #include "cli/progress.h"
 
 #include <fmt/core.h>
@@ -7,6 +8,7 @@
 #include <algorithm>
 
 #include "base/text.h"
+#include "cli/events.h"
 #include "cli/output.h"
 
 namespace byre::cli {
@@ -19,6 +21,7 @@ constexpr double patience_seconds = 1;  // shorter work needs no line
 Progress::Style choose_style(bool forced, bool quiet) {
   if (quiet) return Progress::Style::silent;
   if (forced) return Progress::Style::percent;
+  if (diagnostic_style() == DiagnosticStyle::json) return Progress::Style::silent;
   return isatty(STDERR_FILENO) ? Progress::Style::terminal : Progress::Style::silent;
 }
 
@@ -32,6 +35,7 @@ Progress::Progress(bool forced, bool quiet, std::string what)
 Progress::~Progress() { end_line(); }
 
 void Progress::update(std::uint64_t done_bytes, std::uint64_t total_bytes) {
+  report_progress_event(done_bytes, total_bytes);
   if (style_ == Style::silent) return;
   const auto now = Clock::now();
   if (now - shown_ < interval) return;
@@ -58,9 +62,9 @@ void Progress::show_line(std::uint64_t done_bytes, std::uint64_t total_bytes, do
   const double rate = static_cast<double>(done_bytes) / seconds;
   const double percent = total_bytes ? 100.0 * static_cast<double>(done_bytes) / static_cast<double>(total_bytes) : 100;
   const double left = rate > 0 ? static_cast<double>(total_bytes - done_bytes) / rate : 0;
-  print_error_text(fmt::format("\r\033[K{} {:5.1f} %  {} of {}  {}/s  {:.0f} s left", what_, percent,
-                               human_size(done_bytes), human_size(total_bytes),
-                               human_size(static_cast<std::uint64_t>(rate)), left));
+  print_terminal_line(fmt::format("\r\033[K{} {:5.1f} %  {} of {}  {}/s  {:.0f} s left", what_, percent,
+                                  human_size(done_bytes), human_size(total_bytes),
+                                  human_size(static_cast<std::uint64_t>(rate)), left));
   line_open_ = true;
 }
 
@@ -70,7 +74,7 @@ void Progress::end_line() {
     print("\n");
     flush_output();
   } else {
-    print_error_text("\r\033[K");
+    print_terminal_line("\r\033[K");
   }
   line_open_ = false;
 }

@@ -8,7 +8,8 @@
 namespace byre::cli {
 
 // With -p: "    (12.34/100%)" and a carriage return on standard output (docs/format.md C-26). Without, and if standard
-// error is a terminal: a line there, once the work has taken a second. Else silent.
+// error is a terminal: a line there, once the work has taken a second. Else silent. Each update is also an event, if
+// those are wanted (events.h): -q does not silence them.
 class Progress {
  public:
   enum class Style { silent, percent, terminal };

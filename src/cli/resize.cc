@@ -76,7 +76,7 @@ Task<Result<void>> resize_file(const ResizeArguments& arguments) {
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
   auto done = co_await resize(*disk, arguments);
   auto closed = co_await disk->close();
-  if (!done) co_return std::unexpected(std::move(done).error().with_context(escape_untrusted(arguments.file)));
+  if (!done) co_return std::unexpected(std::move(done).error().in_file(arguments.file));
   co_return closed;
 }
 
@@ -119,6 +119,7 @@ void register_resize(Cli& cli) {
                   "what becomes of added space: off (default), metadata, falloc or full")
       .type_name("MODE");
   add_quiet(parser, arguments.quiet);
+  add_events(parser);
 }
 
 }  // namespace byre::cli

@@ -33,7 +33,7 @@ Task<Result<void>> stream_file(const StreamArguments& arguments, ChainOptions op
   BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(arguments.chain.file, std::move(open)));
   auto done = co_await stream(*top, arguments, std::move(options));
   auto closed = co_await top->close();
-  if (!done) co_return std::unexpected(std::move(done).error().with_context(escape_untrusted(arguments.chain.file)));
+  if (!done) co_return std::unexpected(std::move(done).error().in_file(arguments.chain.file));
   co_return closed;
 }
 

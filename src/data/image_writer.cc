@@ -44,17 +44,18 @@ Result<void> ImageWriter::check_references(std::uint64_t references) const {
   const std::uint64_t most = std::min<std::uint64_t>(format::max_refcount(geometry_.refcount_order),
                                                      std::numeric_limits<std::uint32_t>::max());
   if (references <= most) return {};
-  return fail(ErrorCode::unsupported,
-              "{}: a cluster would have {} references, but refcount_bits={} counts to {}: use wider refcounts",
-              escape_untrusted(storage_.name()), references, geometry_.refcount_bits(), most);
+  return fail_in(storage_.name(), ErrorCode::unsupported,
+                 "a cluster would have {} references, but refcount_bits={} counts to {}: use wider refcounts",
+                 references, geometry_.refcount_bits(), most);
 }
 
 Result<HostOffset> ImageWriter::place(std::uint64_t clusters, std::uint64_t references) {
   BYRE_CHECK(check_references(references));
   const std::uint64_t first = cluster_count();
   if (first + clusters > format::max_host_offset >> geometry_.cluster_bits) {
-    return fail(ErrorCode::no_space, "{}: the image would be longer than {}, which no entry can point to",
-                escape_untrusted(storage_.name()), human_size(format::max_host_offset));
+    return fail_in(storage_.name(), ErrorCode::no_space,
+                   "the image would be longer than {}, which no entry can point to",
+                   human_size(format::max_host_offset));
   }
   counts_.resize(counts_.size() + clusters, static_cast<std::uint32_t>(references));
   payload_end_bytes_ = 0;
@@ -133,10 +134,10 @@ Task<Result<HostOffset>> ImageWriter::store(ConstBytes bytes) {
 
 Task<Result<HostOffset>> ImageWriter::store_l1(const std::vector<std::uint64_t>& l1) {
   if (l1.size() > format::max_l1_entries) {
-    co_return fail(
-        ErrorCode::unsupported,
-        "{}: the disk with its VM state needs an L1 table of {}, above the limit of {}; use a larger cluster_size",
-        escape_untrusted(storage_.name()), human_size(l1.size() * 8), human_size(format::max_l1_bytes));
+    co_return fail_in(
+        storage_.name(), ErrorCode::unsupported,
+        "the disk with its VM state needs an L1 table of {}, above the limit of {}; use a larger cluster_size",
+        human_size(l1.size() * 8), human_size(format::max_l1_bytes));
   }
   const std::vector<std::byte> bytes = encode_table(l1);
   co_return co_await store(bytes);
@@ -155,12 +156,11 @@ Task<Result<void>> ImageWriter::store_counts() {
     table_clusters = more_table;
   }
   if (table_clusters << geometry_.cluster_bits > format::max_refcount_table_bytes) {
-    co_return fail(
-        ErrorCode::unsupported,
-        "{}: the image needs a refcount table of {}, above the limit of {}; use a larger cluster_size or fewer "
+    co_return fail_in(
+        storage_.name(), ErrorCode::unsupported,
+        "the image needs a refcount table of {}, above the limit of {}; use a larger cluster_size or fewer "
         "refcount_bits",
-        escape_untrusted(storage_.name()), human_size(table_clusters << geometry_.cluster_bits),
-        human_size(format::max_refcount_table_bytes));
+        human_size(table_clusters << geometry_.cluster_bits), human_size(format::max_refcount_table_bytes));
   }
   const HostOffset first_block = geometry_.host_cluster(cluster_count());
   counts_.resize(counts_.size() + blocks + table_clusters, 1);

@@ -17,12 +17,13 @@
 
 namespace byre {
 
-NewImageDisk::NewImageDisk(Storage& storage, format::Header header, bool rising)
+NewImageDisk::NewImageDisk(Storage& storage, format::Header header, bool rising, const std::atomic<bool>* cancel)
     : storage_(storage),
       writer_(storage, std::move(header)),
       geometry_(writer_.geometry()),
       size_bytes_(writer_.header().virtual_size_bytes),
       rising_(rising),
+      cancel_(cancel),
       l1_(geometry_.required_l1_entries(size_bytes_)) {}
 
 Task<Result<void>> NewImageDisk::begin() { return writer_.begin(); }
@@ -31,8 +32,8 @@ Result<void> NewImageDisk::check_clusters(std::uint64_t offset_bytes, std::uint6
   const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
   const bool to_the_end = offset_bytes + length_bytes == size_bytes_;
   if (offset_bytes % cluster_size == 0 && (length_bytes % cluster_size == 0 || to_the_end)) return {};
-  return fail(ErrorCode::invalid_argument, "{}: {} bytes at {} are not whole clusters of {} bytes",
-              escape_untrusted(storage_.name()), length_bytes, offset_bytes, cluster_size);
+  return fail_in(storage_.name(), ErrorCode::invalid_argument, "{} bytes at {} are not whole clusters of {} bytes",
+                 length_bytes, offset_bytes, cluster_size);
 }
 
 Result<void> NewImageDisk::place_table(std::uint64_t l1_index, const std::vector<std::uint64_t>& words) {
@@ -137,16 +138,18 @@ Task<Result<void>> NewImageDisk::write_compressed(std::uint64_t offset_bytes, Co
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
   const std::uint64_t ticket = compressed_order_.take();
-  const Payload payload = co_await compress_in_worker(writer_.header().compression_type, compression_level(), data,
-                                                      geometry_.cluster_size_bytes());
+  const auto payload = co_await compress_in_worker(writer_.header().compression_type, compression_level(), data,
+                                                   geometry_.cluster_size_bytes(), cancel_);
   co_await compressed_order_.wait_for(ticket);
-  const bool plain = payload.size_bytes == 0;
-  auto placed = plain ? place(offset_bytes, data.size()) : place_payload(offset_bytes, payload.size_bytes);
+  const bool plain = payload && payload->size_bytes == 0;
+  Result<std::vector<Run>> placed;
+  if (payload) placed = plain ? place(offset_bytes, data.size()) : place_payload(offset_bytes, payload->size_bytes);
   compressed_order_.pass();
+  if (!payload) co_return std::unexpected(payload.error());
   BYRE_CO_TRY(std::vector<Run> runs, std::move(placed));
   if (plain) co_return co_await write_runs(std::move(runs), data);
   BYRE_CO_CHECK(co_await writer_.write_pending());
-  co_return co_await write_bytes(storage_, runs.front().at.bytes, payload.bytes());
+  co_return co_await write_bytes(storage_, runs.front().at.bytes, payload->bytes());
 }
 
 Task<Result<void>> NewImageDisk::flush() { co_return Result<void>{}; }
@@ -163,8 +166,7 @@ Task<Result<void>> NewImageDisk::close() {
 }
 
 Error NewImageDisk::unsupported() const {
-  return Error(ErrorCode::unsupported,
-               fmt::format("{}: an image that is being made can only be written", escape_untrusted(storage_.name())));
+  return Error(ErrorCode::unsupported, "an image that is being made can only be written").in_file(storage_.name());
 }
 
 Task<Result<void>> NewImageDisk::read(std::uint64_t, Bytes) { co_return std::unexpected(unsupported()); }

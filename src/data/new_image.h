@@ -3,6 +3,7 @@
 // happens meanwhile.
 #pragma once
 
+#include <atomic>
 #include <map>
 #include <vector>
 
@@ -16,8 +17,8 @@ class NewImageDisk final : public Disk {
  public:
   // `header` says what the image will be: no backing file, no snapshots. With `rising` the calls come in the order of
   // offsets, and tables are written as soon as they are complete; otherwise they are kept until the end. The storage
-  // must outlive the disk.
-  NewImageDisk(Storage& storage, format::Header header, bool rising);
+  // must outlive the disk. Compressed writes end (cancelled) once `cancel` (may be null) is true.
+  NewImageDisk(Storage& storage, format::Header header, bool rising, const std::atomic<bool>* cancel = nullptr);
 
   // Comes first: what the storage holds is lost.
   Task<Result<void>> begin();
@@ -68,6 +69,7 @@ class NewImageDisk final : public Disk {
   const format::Geometry geometry_;
   const std::uint64_t size_bytes_;
   const bool rising_;
+  const std::atomic<bool>* const cancel_;
   std::vector<std::uint64_t> l1_;
   std::map<std::uint64_t, std::vector<std::uint64_t>> tables_;  // that may get more entries, by L1 index
   Turnstile compressed_order_;

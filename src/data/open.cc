@@ -122,22 +122,23 @@ Task<Opened> open_qcow2(std::unique_ptr<Storage> storage, OpenOptions options, s
   disk.discard = options.discard;
   disk.lazy_refcounts = writable && lazy_refcounts;
   disk.copy_on_read = options.copy_on_read;
+  disk.cancel = options.cancel;
   disk.log = options.log;
   co_return std::make_unique<Qcow2Disk>(std::move(disk));
 }
 
 Task<Opened> open_layer(std::unique_ptr<Storage> storage, OpenOptions options, std::unique_ptr<Disk> backing,
                         Chain& chain) {
-  const std::string name = escape_untrusted(storage->name());
+  const std::string name = storage->name();
   chain.layers.push_back(storage->identity());
   auto format = co_await decide_format(*storage, options);
-  if (!format) co_return std::unexpected(std::move(format).error().with_context(name));
+  if (!format) co_return std::unexpected(std::move(format).error().in_file(name));
   if (*format == "raw") {
-    if (options.snapshot) co_return fail(ErrorCode::invalid_argument, "{}: a raw disk has no snapshots", name);
+    if (options.snapshot) co_return fail_in(name, ErrorCode::invalid_argument, "a raw disk has no snapshots");
     co_return std::make_unique<RawDisk>(std::move(storage), options.writable, options.discard);
   }
   auto opened = co_await open_qcow2(std::move(storage), std::move(options), std::move(backing), chain);
-  if (!opened) co_return std::unexpected(std::move(opened).error().with_context(name));
+  if (!opened) co_return std::unexpected(std::move(opened).error().in_file(name));
   co_return std::move(*opened);
 }
 

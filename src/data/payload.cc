@@ -1,16 +1,18 @@
-// The buffer outlives the call to the worker because it belongs to the coroutine.
+// The buffer outlives the call to the worker because it belongs to the coroutine. Many clusters may wait for a worker:
+// the flag is looked at when their turn comes.
 
 #include "data/payload.h"
 
 #include <algorithm>
 
+#include "base/text.h"
 #include "byre/task/event_loop.h"
 #include "format/compression.h"
 
 namespace byre {
 
-Task<Payload> compress_in_worker(format::CompressionType type, int level, ConstBytes data,
-                                 std::uint64_t cluster_size_bytes) {
+Task<Result<Payload>> compress_in_worker(format::CompressionType type, int level, ConstBytes data,
+                                         std::uint64_t cluster_size_bytes, const std::atomic<bool>* cancel) {
   Buffer padded;
   ConstBytes whole = data;
   if (data.size() < cluster_size_bytes) {
@@ -20,9 +22,12 @@ Task<Payload> compress_in_worker(format::CompressionType type, int level, ConstB
   }
   Payload payload{Buffer(cluster_size_bytes - 1), 0};
   const Bytes output = payload.buffer.bytes();
-  co_await offload([&payload, type, level, whole, output] {
-    payload.size_bytes = format::compress_cluster(type, level, whole, output);
+  bool cancelled = false;
+  co_await offload([&payload, &cancelled, type, level, whole, output, cancel] {
+    cancelled = cancel && cancel->load();
+    if (!cancelled) payload.size_bytes = format::compress_cluster(type, level, whole, output);
   });
+  if (cancelled) co_return fail(ErrorCode::cancelled, "interrupted");
   co_return payload;
 }
 

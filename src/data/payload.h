@@ -1,10 +1,12 @@
 // A cluster compressed in a worker thread.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
 #include "byre/base/buffer.h"
+#include "byre/base/result.h"
 #include "byre/task/task.h"
 #include "format/header.h"
 
@@ -18,8 +20,8 @@ struct Payload {
 };
 
 // `level` as for format::compress_cluster(). `data` is a cluster, or the start of one that is filled up with zeros; the
-// caller keeps it meanwhile.
-Task<Payload> compress_in_worker(format::CompressionType type, int level, ConstBytes data,
-                                 std::uint64_t cluster_size_bytes);
+// caller keeps it meanwhile. Once `cancel` (may be null) is true, nothing more is compressed. Errors: cancelled.
+Task<Result<Payload>> compress_in_worker(format::CompressionType type, int level, ConstBytes data,
+                                         std::uint64_t cluster_size_bytes, const std::atomic<bool>* cancel);
 
 }  // namespace byre

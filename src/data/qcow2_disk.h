@@ -38,6 +38,7 @@ class Qcow2Disk final : public Disk {
     bool discard = true;
     bool lazy_refcounts = false;  // only with version 3
     bool copy_on_read = false;
+    const std::atomic<bool>* cancel = nullptr;
     LogSink log;
   };
   explicit Qcow2Disk(Parts parts);
@@ -235,6 +236,7 @@ class Qcow2Disk final : public Disk {
   const bool writable_;
   bool lazy_refcounts_;
   const bool copy_on_read_;
+  const std::atomic<bool>* const cancel_;
   LogSink log_;
 
   Turnstile compressed_order_;  // payloads are placed in the order of their requests: same input, same file

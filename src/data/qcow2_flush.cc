@@ -40,6 +40,7 @@ Qcow2Disk::Qcow2Disk(Parts parts)
       writable_(parts.writable),
       lazy_refcounts_(parts.lazy_refcounts),
       copy_on_read_(parts.copy_on_read),
+      cancel_(parts.cancel),
       log_(std::move(parts.log)),
       opened_size_bytes_(storage_->size_bytes()) {}
 
@@ -147,7 +148,7 @@ Task<Result<void>> Qcow2Disk::release() {
 // Stops all changes, and leaves the corrupt bit where the version has one, before the error is returned (O-27). If it
 // is the first change, the autoclear bits go with it, in one write of one sector (O-19).
 Task<Result<void>> Qcow2Disk::mark_corrupt(Error error) {
-  Error reported = std::move(error).with_context(escape_untrusted(storage_->name()));
+  Error reported = std::move(error).in_file(storage_->name());
   if (!writable() || stopped_) co_return std::unexpected(std::move(reported));
   stopped_ = reported;
   if (log_) log_(LogLevel::warning, reported.message() + "; the image is not written any more");

@@ -14,7 +14,7 @@ Task<Result<void>> Qcow2Disk::resolve(meta::Stop stop) {
     case meta::Stop::Reason::missing_pages: co_return co_await load_pages(stop.pages());
     case meta::Stop::Reason::error: {
       Error error = stop.error();
-      co_return std::unexpected(std::move(error).with_context(escape_untrusted(storage_->name())));
+      co_return std::unexpected(std::move(error).in_file(storage_->name()));
     }
     case meta::Stop::Reason::corruption: break;
   }
@@ -45,8 +45,8 @@ Task<Result<void>> Qcow2Disk::read_pages(HostOffset at, meta::PageKind kind, std
   BYRE_CO_TRY(const std::size_t got, co_await storage_->read(at.bytes, buffer.bytes()));
   // Short only where the file ends inside its last cluster; elsewhere the file has shrunk (H-59).
   if (got < buffer.size() && at.bytes + got < storage_->size_bytes()) {
-    co_return fail(ErrorCode::io, "{}: metadata at {:#x} cannot be read whole: {} of {} bytes",
-                   escape_untrusted(storage_->name()), at.bytes, got, buffer.size());
+    co_return fail_in(storage_->name(), ErrorCode::io, "metadata at {:#x} cannot be read whole: {} of {} bytes",
+                      at.bytes, got, buffer.size());
   }
   for (std::uint64_t i = 0; i < count; ++i) {
     metadata_->page_loaded(at + i * page_size, kind, buffer.bytes().subspan(i * page_size, page_size));

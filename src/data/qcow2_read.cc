@@ -67,8 +67,8 @@ Task<Result<void>> Qcow2Disk::read_host(HostOffset at, Bytes target) {
 
 Result<void> Qcow2Disk::check_backing_open(std::uint64_t offset_bytes) const {
   if (backing_ || header_.backing_name.empty()) return {};
-  return fail(ErrorCode::refused, "{}: guest offset {} is in the backing file, which was not opened",
-              escape_untrusted(storage_->name()), offset_bytes);
+  return fail_in(storage_->name(), ErrorCode::refused, "guest offset {} is in the backing file, which was not opened",
+                 offset_bytes);
 }
 
 Task<Result<void>> Qcow2Disk::read_backing(GuestOffset at, Bytes target) {
@@ -94,8 +94,8 @@ Task<Result<void>> Qcow2Disk::read_compressed(meta::MappedExtent extent, Bytes t
   const ConstBytes input = payload.bytes();
   co_await offload([&decoded, type, input, cluster] { decoded = format::decompress_cluster(type, input, cluster); });
   if (!decoded) {
-    co_return std::unexpected(std::move(decoded).error().with_context(
-        fmt::format("{}: guest offset {:#x}", escape_untrusted(storage_->name()), extent.guest.bytes)));
+    Error error = std::move(decoded).error().with_context(fmt::format("guest offset {:#x}", extent.guest.bytes));
+    co_return std::unexpected(std::move(error).in_file(storage_->name()));
   }
   if (!whole) std::memcpy(target.data(), cluster.data() + extent.guest.bytes % cluster_size, target.size());
   co_return Result<void>{};

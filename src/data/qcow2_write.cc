@@ -186,14 +186,15 @@ Task<Result<void>> Qcow2Disk::write_compressed(std::uint64_t offset_bytes, Const
   }
   const std::uint64_t ticket = compressed_order_.take();
   auto prepared = co_await prepare_change();
-  const Payload payload =
-      co_await compress_in_worker(header_.compression_type, compression_level(), data, cluster_size);
+  const auto payload =
+      co_await compress_in_worker(header_.compression_type, compression_level(), data, cluster_size, cancel_);
+  if (prepared && !payload) prepared = std::unexpected(payload.error());
   co_await compressed_order_.wait_for(ticket);
   if (!prepared) {
     compressed_order_.pass();
     co_return prepared;
   }
-  co_return co_await write_payload(GuestOffset(offset_bytes), payload.bytes(), data);
+  co_return co_await write_payload(GuestOffset(offset_bytes), payload->bytes(), data);
 }
 
 // An empty payload did not become smaller: the cluster is stored as it is. Called in turn; lets the next through as

@@ -78,9 +78,9 @@ std::vector<Step> steps_for(const AmendOptions& options) {
 }  // namespace
 
 Task<Result<void>> amend_disk(Disk& disk, AmendOptions options) {
-  const std::string file = escape_untrusted(disk.storage().name());
+  const std::string& file = disk.storage().name();
   auto* image = dynamic_cast<Qcow2Disk*>(&disk);
-  if (!image) co_return fail(ErrorCode::unsupported, "{}: format {} has no options to amend", file, disk.format());
+  if (!image) co_return fail_in(file, ErrorCode::unsupported, "format {} has no options to amend", disk.format());
   Result<void> done = check(*image, options);
   if (done) {
     const unsigned version = options.version.value_or(image->header().version);
@@ -92,7 +92,7 @@ Task<Result<void>> amend_disk(Disk& disk, AmendOptions options) {
     if (options.progress) options.progress(i, steps.size());
     done = co_await steps[i](*image);
   }
-  if (!done) co_return std::unexpected(std::move(done).error().with_context(file));
+  if (!done) co_return std::unexpected(std::move(done).error().in_file(file));
   if (options.progress) options.progress(steps.size(), steps.size());
   co_return done;
 }

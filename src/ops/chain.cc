@@ -37,17 +37,17 @@ std::string name_for(Disk& top, Disk& layer, const std::string& given) {
 
 Task<Result<void>> record_backing(Disk& top, std::string name, std::optional<std::string> format) {
   auto* image = dynamic_cast<Qcow2Disk*>(&top);
-  const std::string file = escape_untrusted(top.storage().name());
-  if (!image) co_return fail(ErrorCode::unsupported, "{}: a {} disk has no backing file", file, top.format());
+  const std::string& file = top.storage().name();
+  if (!image) co_return fail_in(file, ErrorCode::unsupported, "a {} disk has no backing file", top.format());
   if (!name.empty() && format && *format != "raw" && *format != "qcow2") {
-    co_return fail(ErrorCode::invalid_argument, "{}: unknown format '{}' of a backing file: qcow2 and raw are known",
-                   file, escape_untrusted(*format));
+    co_return fail_in(file, ErrorCode::invalid_argument,
+                      "unknown format '{}' of a backing file: qcow2 and raw are known", escape_untrusted(*format));
   }
   auto done = co_await image->change_header([&name, &format](format::Header& header) {
     header.backing_name = name;
     header.backing_format = name.empty() ? std::nullopt : format;
   });
-  if (!done) co_return std::unexpected(std::move(done).error().with_context(file));
+  if (!done) co_return std::unexpected(std::move(done).error().in_file(file));
   co_return done;
 }
 

@@ -41,9 +41,8 @@ Task<Result<std::optional<CheckReport>>> check_file(std::string path, CheckFileO
     BYRE_CO_TRY(undo, create_undo_file(*options.undo_path));
   }
   options.check.undo = undo.get();
-  const std::string name = escape_untrusted(path);
   auto report = co_await check_image(*storage, options.check);
-  if (!report) co_return std::unexpected(std::move(report).error().with_context(name));
+  if (!report) co_return std::unexpected(std::move(report).error().in_file(path));
   co_return *report;
 }
 
@@ -52,9 +51,8 @@ Task<Result<void>> undo_check(std::string path, std::string undo_path) {
   BYRE_CO_TRY(const std::unique_ptr<Storage> undo, open_file(undo_path, file));
   file.writable = true;
   BYRE_CO_TRY(const std::unique_ptr<Storage> storage, open_file(path, file));
-  const std::string name = escape_untrusted(path);
   auto done = co_await apply_undo(*storage, *undo);
-  if (!done) co_return std::unexpected(std::move(done).error().with_context(name));
+  if (!done) co_return std::unexpected(std::move(done).error().in_file(path));
   co_return Result<void>{};
 }
 

@@ -54,9 +54,7 @@ class Conversion {
   StorageIdentity made_;  // what this run has created
 };
 
-Error with_remark(const Error& error, std::string_view remark) {
-  return Error(error.code(), fmt::format("{}; {}", error.message(), remark), error.errno_value());
-}
+Error with_remark(const Error& error, std::string_view remark) { return Error(error).with_remark(remark); }
 
 std::vector<Disk*> Conversion::sources() const {
   std::vector<Disk*> result;
@@ -119,6 +117,7 @@ Task<Result<std::unique_ptr<Disk>>> Conversion::open_target(std::unique_ptr<Stor
   options.cache = options_.target_cache;
   options.backing = options_.source.backing;
   options.backing.format = options_.target.backing_format;
+  options.cancel = options_.copy.cancel;
   options.log = options_.source.log;
   if (created) co_return co_await open_disk(std::move(created), std::move(options));
   co_return co_await open_disk(target_path_, std::move(options));

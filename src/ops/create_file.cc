@@ -84,7 +84,7 @@ Task<Result<void>> fill_storage(Storage& storage, PathKind kind, const CreateOpt
 // Names the image where a message is about the options alone.
 Result<> in_context(const std::string& path, Result<> result) {
   if (result) return result;
-  return std::unexpected(std::move(result).error().with_context(escape_untrusted(path, path.size())));
+  return std::unexpected(std::move(result).error().in_file(path));
 }
 
 }  // namespace

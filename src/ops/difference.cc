@@ -142,7 +142,7 @@ Task<Result<DifferenceTotals>> Finder::run() {
     BYRE_CO_CHECK(check_cancelled());
     auto ranges = co_await mapping.next();
     if (!ranges) {
-      co_return std::unexpected(std::move(ranges).error().with_context(escape_untrusted(first_disk_.storage().name())));
+      co_return std::unexpected(std::move(ranges).error().in_file(first_disk_.storage().name()));
     }
     for (const GuestRange& range : *ranges) BYRE_CO_CHECK(co_await look_at(range));
   }

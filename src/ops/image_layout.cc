@@ -219,21 +219,21 @@ class Surveyor {
 }  // namespace
 
 Task<Result<ImageLayout>> image_layout(Disk& disk, LayoutOptions options) {
-  const std::string file = escape_untrusted(disk.storage().name());
+  const std::string& file = disk.storage().name();
   auto* image = dynamic_cast<Qcow2Disk*>(&disk);
   if (!image) {
-    co_return fail(ErrorCode::unsupported, "{}: a {} disk lies in its file as it is: there is nothing to draw", file,
-                   disk.format());
+    co_return fail_in(file, ErrorCode::unsupported, "a {} disk lies in its file as it is: there is nothing to draw",
+                      disk.format());
   }
   if (image->header().geometry().extended_l2 || image->header().has_data_file()) {
-    co_return fail(ErrorCode::unsupported, "{}: images with extended L2 entries or a data file cannot be drawn yet",
-                   file);
+    co_return fail_in(file, ErrorCode::unsupported,
+                      "images with extended L2 entries or a data file cannot be drawn yet");
   }
   options.cells = std::clamp<std::uint64_t>(options.cells, 1, 1'000'000);
   options.dots = std::clamp<std::uint64_t>(options.dots, 1, 10'000);
   Surveyor surveyor(image->storage(), image->header(), image->l1(), options);
   auto layout = co_await surveyor.run(disk.size_bytes());
-  if (!layout) co_return std::unexpected(std::move(layout).error().with_context(file));
+  if (!layout) co_return std::unexpected(std::move(layout).error().in_file(file));
   co_return layout;
 }
 

@@ -168,7 +168,7 @@ Result<std::unique_ptr<Storage>> open_next(const ImageInfo& above, std::size_t d
   }
   auto path = resolve_reference(above.filename, *above.backing_name);
   if (!path) {
-    return std::unexpected(std::move(path).error().with_context(escape_untrusted(above.filename, whole_name)));
+    return std::unexpected(std::move(path).error().in_file(above.filename));
   }
   return open_reference(*path, options.backing, file_options(options));
 }
@@ -177,8 +177,7 @@ Result<std::unique_ptr<Storage>> open_next(const ImageInfo& above, std::size_t d
 
 Task<Result<ImageInfo>> image_info(Storage& storage, InfoOptions options) {
   auto info = co_await inspect(storage, options);
-  if (!info)
-    co_return std::unexpected(std::move(info).error().with_context(escape_untrusted(storage.name(), whole_name)));
+  if (!info) co_return std::unexpected(std::move(info).error().in_file(storage.name()));
   co_return info;
 }
 

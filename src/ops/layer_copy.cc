@@ -22,6 +22,7 @@ namespace {
 constexpr std::uint64_t copied_piece_bytes = 2 << 20;  // no cluster is larger
 constexpr std::size_t pieces_in_flight = 8;
 constexpr std::size_t compared_unit_bytes = 4096;
+constexpr std::chrono::microseconds longest_deaf_pause{20'000};
 
 class Copier {
  public:
@@ -38,7 +39,7 @@ class Copier {
  private:
   Task<Result<void>> walk() {
     for (std::uint64_t at = 0; at < copy_.size_bytes;) {
-      if (copy_.options.cancel && copy_.options.cancel->load()) co_return fail(ErrorCode::cancelled, "interrupted");
+      if (cancelled()) co_return fail(ErrorCode::cancelled, "interrupted");
       BYRE_CO_TRY(LayerRun run, co_await rule_.run_at(at, copy_.size_bytes - at));
       if (copy_.stores_zeros && run.action == LayerAction::zero) run.action = LayerAction::copy;
       const std::uint64_t length = piece_length(run, at);
@@ -67,12 +68,21 @@ class Copier {
     }
   }
 
+  // A slow copy pauses for minutes: it must be heard that it shall end.
+  Task<void> wait_unless_cancelled(std::chrono::microseconds left) {
+    for (; left.count() > 0 && !cancelled(); left -= longest_deaf_pause) {
+      co_await pause_for(std::min(left, longest_deaf_pause));
+    }
+  }
+
+  bool cancelled() const { return copy_.options.cancel && copy_.options.cancel->load(); }
+
   Task<Result<void>> pause_between(std::uint64_t at) {
     if (copy_.options.bytes_per_second > 0) {
       const double due = static_cast<double>(written_bytes_ + checked_bytes_) * 1e6 /
                          static_cast<double>(copy_.options.bytes_per_second);
       const auto passed = std::chrono::duration<double, std::micro>(Clock::now() - began_).count();
-      co_await pause_for(std::chrono::microseconds(static_cast<std::int64_t>(due - passed)));
+      co_await wait_unless_cancelled(std::chrono::microseconds(static_cast<std::int64_t>(due - passed)));
     }
     if (written_bytes_ < copy_.options.checkpoint_bytes) co_return Result<void>{};
     if (Clock::now() - checked_ < copy_.options.checkpoint_time) co_return Result<void>{};

@@ -21,14 +21,14 @@ Task<Result<void>> check_states(std::vector<Disk*> sources, const ConvertOptions
   Disk& source = *sources.front();
   auto* const image = dynamic_cast<Qcow2Disk*>(&source);
   if (!image) {
-    co_return fail(ErrorCode::unsupported, "{}: a {} disk has no internal snapshots (--all-snapshots)",
-                   escape_untrusted(source.storage().name()), source.format());
+    co_return fail_in(source.storage().name(), ErrorCode::unsupported,
+                      "a {} disk has no internal snapshots (--all-snapshots)", source.format());
   }
   if (options.target.version >= 3) co_return Result<void>{};
   BYRE_CO_TRY(const std::vector<format::Snapshot> snapshots, co_await image->snapshots());
   Result<void> fit = format::check_snapshots_fit_version_2(snapshots, source.size_bytes(), source.size_bytes());
   if (fit) co_return fit;
-  co_return std::unexpected(std::move(fit).error().with_context(escape_untrusted(source.storage().name())));
+  co_return std::unexpected(std::move(fit).error().in_file(source.storage().name()));
 }
 
 Task<Result<void>> write_new_image(std::vector<Disk*> sources, Storage& target, format::Header header,
@@ -37,7 +37,7 @@ Task<Result<void>> write_new_image(std::vector<Disk*> sources, Storage& target, 
     auto& source = dynamic_cast<Qcow2Disk&>(*sources.front());
     co_return co_await copy_states(source, target, std::move(header), options.copy);
   }
-  NewImageDisk disk(target, std::move(header), !options.copy.out_of_order);
+  NewImageDisk disk(target, std::move(header), !options.copy.out_of_order, options.copy.cancel);
   BYRE_CO_CHECK(co_await disk.begin());
   CopyOptions copy = options.copy;
   copy.target_content = TargetContent::zeros;

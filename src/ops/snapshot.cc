@@ -13,14 +13,14 @@ namespace {
 
 Result<Qcow2Disk*> as_qcow2(Disk& disk) {
   if (auto* image = dynamic_cast<Qcow2Disk*>(&disk)) return image;
-  return fail(ErrorCode::unsupported, "{}: a {} disk cannot have internal snapshots",
-              escape_untrusted(disk.storage().name()), disk.format());
+  return fail_in(disk.storage().name(), ErrorCode::unsupported, "a {} disk cannot have internal snapshots",
+                 disk.format());
 }
 
 template <class T>
 Result<T> named(Result<T> result, Disk& disk) {
   if (result) return result;
-  return std::unexpected(std::move(result).error().with_context(escape_untrusted(disk.storage().name())));
+  return std::unexpected(std::move(result).error().in_file(disk.storage().name()));
 }
 
 }  // namespace

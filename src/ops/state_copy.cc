@@ -86,8 +86,8 @@ Task<Result<void>> StateCopier::open_states() {
   for (const format::Snapshot& snapshot : snapshots_) {
     auto state = co_await source_.open_state(snapshot);
     if (!state) {
-      co_return std::unexpected(std::move(state).error().with_context(
-          fmt::format("{}: snapshot '{}'", escape_untrusted(source_.storage().name()), escape_untrusted(snapshot.id))));
+      Error error = std::move(state).error().with_context(fmt::format("snapshot '{}'", escape_untrusted(snapshot.id)));
+      co_return std::unexpected(std::move(error).in_file(source_.storage().name()));
     }
     opened_.push_back(std::move(*state));
     states_.push_back(opened_.back().get());

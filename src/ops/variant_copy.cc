@@ -77,8 +77,9 @@ Task<Result<void>> VariantCopy::load(const Window& window, Bytes content) {
 }
 
 Task<Result<void>> VariantCopy::compress_one(Content& content) {
-  content.payload = co_await compress_in_worker(writer_.header().compression_type, options_.compression_level,
-                                                content.cluster, cluster_bytes_);
+  BYRE_CO_TRY(content.payload,
+              co_await compress_in_worker(writer_.header().compression_type, options_.compression_level,
+                                          content.cluster, cluster_bytes_, options_.cancel));
   co_return Result<void>{};
 }
 

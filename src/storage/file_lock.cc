@@ -62,17 +62,17 @@ std::unexpected<Error> refusal(const std::string& name, LockIntent intent, bool 
       intent == LockIntent::write
           ? "close it there first"
           : "close it there, or pass -U/--force-share to read it anyway; what is read may be inconsistent";
-  return fail(ErrorCode::locked, "{}: {}: {}", escape_untrusted(name, 4096), why, way_on);
+  return fail_in(name, ErrorCode::locked, "{}: {}", why, way_on);
 }
 
 Result<void> take_all(int fd, const std::string& name, off_t base, std::span<const Permission> permissions) {
   for (Permission permission : permissions) {
     const int errno_value = take(fd, base + permission);
     if (errno_value == EACCES || errno_value == EAGAIN) {
-      return fail(ErrorCode::locked, "{}: another process holds an exclusive lock on it", escape_untrusted(name, 4096));
+      return fail_in(name, ErrorCode::locked, "another process holds an exclusive lock on it");
     }
     if (errno_value != 0 && !locks_are_missing(errno_value)) {
-      return std::unexpected(Error::from_errno(errno_value, escape_untrusted(name, 4096) + ": cannot lock it"));
+      return std::unexpected(Error::from_errno(errno_value, "cannot lock it").in_file(name));
     }
   }
   return {};

@@ -61,14 +61,14 @@ int open_flags(const FileOptions& options) {
 }
 
 std::unexpected<Error> wrong_kind(const std::string& name, std::string_view kind) {
-  return fail(ErrorCode::invalid_argument, "{}: is {}; only regular files and block devices can hold an image",
-              quoted(name), kind);
+  return fail_in(name, ErrorCode::invalid_argument, "is {}; only regular files and block devices can hold an image",
+                 kind);
 }
 
 std::unexpected<Error> open_failure(const std::string& name, int errno_value) {
   if (errno_value == EISDIR) return wrong_kind(name, "a directory");
   if (errno_value == ENXIO) return wrong_kind(name, "a socket, a FIFO or a device without a driver");
-  return std::unexpected(Error::from_errno(errno_value, quoted(name)));
+  return std::unexpected(Error::from_errno(errno_value, quoted(name)).in_file(name));
 }
 
 Result<void> check_kind(const std::string& name, mode_t mode) {
@@ -84,10 +84,10 @@ Result<void> check_kind(const std::string& name, mode_t mode) {
 Result<void> set_flags(const ImageDescriptor& descriptor, const std::string& name, CacheMode cache) {
   if (::fcntl(descriptor.get(), F_SETFL, is_direct(cache) ? O_DIRECT : 0) == 0) return {};
   if (is_direct(cache) && errno == EINVAL) {
-    return fail(ErrorCode::unsupported, "{}: its file system has no direct I/O (cache mode '{}'); use 'writeback'",
-                quoted(name), cache_mode_name(cache));
+    return fail_in(name, ErrorCode::unsupported, "its file system has no direct I/O (cache mode '{}'); use 'writeback'",
+                   cache_mode_name(cache));
   }
-  return std::unexpected(Error::from_errno(errno, quoted(name)));
+  return std::unexpected(Error::from_errno(errno, quoted(name)).in_file(name));
 }
 
 Result<DirectAlignment> query_alignment(const ImageDescriptor& descriptor, const std::string& name) {
@@ -100,9 +100,9 @@ Result<DirectAlignment> query_alignment(const ImageDescriptor& descriptor, const
 #endif
   const auto usable = [](std::uint32_t value) { return std::has_single_bit(value) && value <= 4096; };
   if (!usable(alignment.offset_bytes) || !usable(alignment.memory_bytes)) {
-    return fail(ErrorCode::unsupported,
-                "{}: direct I/O is not possible on it (alignment {}, memory {}); use 'writeback'", quoted(name),
-                alignment.offset_bytes, alignment.memory_bytes);
+    return fail_in(name, ErrorCode::unsupported,
+                   "direct I/O is not possible on it (alignment {}, memory {}); use 'writeback'",
+                   alignment.offset_bytes, alignment.memory_bytes);
   }
   return alignment;
 }
@@ -110,12 +110,12 @@ Result<DirectAlignment> query_alignment(const ImageDescriptor& descriptor, const
 Result<std::uint64_t> find_size(const OpenedFile& opened) {
   struct stat status{};
   if (::fstat(opened.descriptor.get(), &status) != 0) {
-    return std::unexpected(Error::from_errno(errno, quoted(opened.name)));
+    return std::unexpected(Error::from_errno(errno, quoted(opened.name)).in_file(opened.name));
   }
   if (!opened.device) return static_cast<std::uint64_t>(status.st_size);
   std::uint64_t size_bytes = 0;
   if (::ioctl(opened.descriptor.get(), BLKGETSIZE64, &size_bytes) != 0) {
-    return std::unexpected(Error::from_errno(errno, quoted(opened.name) + ": cannot ask the device for its size"));
+    return std::unexpected(Error::from_errno(errno, "cannot ask the device for its size").in_file(opened.name));
   }
   return size_bytes;
 }
@@ -128,13 +128,14 @@ LockIntent lock_intent(const FileOptions& options) {
 // Takes what open(2) returned, checks it and puts the storage around it.
 Result<std::unique_ptr<Storage>> finish_opening(ImageDescriptor descriptor, std::string name, FileOptions options) {
   struct stat status{};
-  if (::fstat(descriptor.get(), &status) != 0) return std::unexpected(Error::from_errno(errno, quoted(name)));
+  if (::fstat(descriptor.get(), &status) != 0)
+    return std::unexpected(Error::from_errno(errno, quoted(name)).in_file(name));
   BYRE_CHECK(check_kind(name, status.st_mode));
   BYRE_CHECK(set_flags(descriptor, name, options.cache));
   BYRE_CHECK(lock_image_file(descriptor.get(), name, lock_intent(options)));
   const bool device = S_ISBLK(status.st_mode);
   if (options.truncate && !device && ::ftruncate(descriptor.get(), 0) != 0) {
-    return std::unexpected(Error::from_errno(errno, quoted(name) + ": cannot truncate it"));
+    return std::unexpected(Error::from_errno(errno, "cannot truncate it").in_file(name));
   }
   OpenedFile opened{std::move(descriptor), std::move(name), options, device, 0, {status.st_dev, status.st_ino}};
   // One device may have several nodes; its number is what it is. No inode has the number 0.
@@ -190,7 +191,7 @@ Result<std::unique_ptr<Storage>> open_file_below(const std::string& directory, s
   std::string name(relative_name);
   BYRE_CHECK(check_options(name, options));
   const ImageDescriptor below(::open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (below.get() < 0) return std::unexpected(Error::from_errno(errno, quoted(directory)));
+  if (below.get() < 0) return std::unexpected(Error::from_errno(errno, quoted(directory)).in_file(directory));
   const int fd = open_beneath(below.get(), name, options);
   if (fd < 0 && (errno == EXDEV || errno == ELOOP)) {
     return fail(ErrorCode::refused, "'{}' leads out of the directory '{}', below which files must be", quoted(name),

@@ -64,16 +64,16 @@ bool HostFile::durable_at_once() const {
 
 Error HostFile::failure(std::int64_t negative_errno, std::string_view verb, std::uint64_t offset_bytes,
                         std::uint64_t length_bytes) const {
-  return Error::from_errno(
-      static_cast<int>(-negative_errno),
-      fmt::format("{}: {} of {} bytes at {}", escape_untrusted(name(), 4096), verb, length_bytes, offset_bytes));
+  return Error::from_errno(static_cast<int>(-negative_errno),
+                           fmt::format("{} of {} bytes at {}", verb, length_bytes, offset_bytes))
+      .in_file(name());
 }
 
 Result<void> HostFile::check_change(std::uint64_t offset_bytes, std::uint64_t length_bytes) const {
   BYRE_CHECK(check_storage_change(*this, offset_bytes, length_bytes));
   if (device() && offset_bytes + length_bytes > size_bytes_) {
-    return fail(ErrorCode::no_space, "{}: {} bytes at {} end behind the device, which has {} bytes",
-                escape_untrusted(name(), 4096), length_bytes, offset_bytes, size_bytes_);
+    return fail_in(name(), ErrorCode::no_space, "{} bytes at {} end behind the device, which has {} bytes",
+                   length_bytes, offset_bytes, size_bytes_);
   }
   return {};
 }
@@ -125,7 +125,7 @@ Task<Result<void>> HostFile::flush() {
   if (returned == 0 && sync_errno_ != 0) returned = -sync_errno_;  // another flush failed meanwhile
   if (returned < 0) {
     sync_errno_ = static_cast<int>(-returned);
-    co_return std::unexpected(Error::from_errno(sync_errno_, escape_untrusted(name(), 4096) + ": flush"));
+    co_return std::unexpected(Error::from_errno(sync_errno_, "flush").in_file(name()));
   }
   co_return Result<void>();
 }
@@ -276,8 +276,8 @@ Task<Result<void>> HostFile::resize(std::uint64_t size_bytes) {
   BYRE_CO_CHECK(check_storage_change(*this, size_bytes, 0));
   if (size_bytes == size_bytes_) co_return Result<void>();
   if (device()) {
-    co_return fail(ErrorCode::unsupported, "{}: a device of {} bytes cannot be made {} bytes long",
-                   escape_untrusted(name(), 4096), size_bytes_, size_bytes);
+    co_return fail_in(name(), ErrorCode::unsupported, "a device of {} bytes cannot be made {} bytes long", size_bytes_,
+                      size_bytes);
   }
   if (size_bytes > size_bytes_) {
     BYRE_CO_CHECK(grow(size_bytes));

@@ -70,8 +70,8 @@ Task<Result<void>> write_bytes(Storage& storage, std::uint64_t offset_bytes, Con
 Task<Result<void>> read_exactly(Storage& storage, std::uint64_t offset_bytes, Bytes target) {
   BYRE_CO_TRY(const std::size_t count, co_await storage.read(offset_bytes, target));
   if (count < target.size()) {
-    co_return fail(ErrorCode::io, "{}: ends at byte {}, but {} bytes at {} were to be read",
-                   escape_untrusted(storage.name(), 4096), offset_bytes + count, target.size(), offset_bytes);
+    co_return fail_in(storage.name(), ErrorCode::io, "ends at byte {}, but {} bytes at {} were to be read",
+                      offset_bytes + count, target.size(), offset_bytes);
   }
   co_return Result<void>();
 }

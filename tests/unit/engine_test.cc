@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <random>
 
 #include "byre/data/disk.h"
@@ -76,6 +77,29 @@ TEST_F(EngineTest, ReadsBackWhatWasWrittenAtAnyAlignmentAndClosesClean) {
     const auto verdict = test::verify(storage_->content());
     EXPECT_TRUE(verdict.clean()) << verdict.text();
   }
+}
+
+TEST_F(EngineTest, ACancelledCompressedWriteChangesNothingAndTheNextOneGoesOn) {
+  std::atomic<bool> cancel{true};
+  OpenOptions options;
+  options.writable = true;
+  options.format = "qcow2";
+  options.cancel = &cancel;
+  FreshImageOptions fresh;
+  fresh.size_bytes = 1 << 20;
+  auto storage = std::make_unique<MemoryStorage>(ConstBytes(test::fresh_image(fresh)));
+  storage_ = storage.get();
+  const auto disk = std::move(*run(open_disk(std::move(storage), options)));
+  const std::vector<std::byte> cluster(disk->cluster_size_bytes(), std::byte{7});
+  const auto done = run(disk->write_compressed(0, cluster));
+  ASSERT_FALSE(done.has_value());
+  EXPECT_EQ(done.error().code(), ErrorCode::cancelled);
+  EXPECT_EQ(read(*disk, 0, 1), std::vector<std::byte>(1));
+  cancel = false;
+  EXPECT_TRUE(run(disk->write_compressed(0, cluster)));
+  EXPECT_EQ(read(*disk, 0, cluster.size()), cluster);
+  ASSERT_TRUE(run(disk->close()));
+  EXPECT_TRUE(test::verify(storage_->content()).clean());
 }
 
 // Random single requests against a model in memory, over the geometry matrix; verified after each close.

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 
 #include "byre/check/check.h"
 #include "byre/ops/create.h"
@@ -133,6 +134,26 @@ TEST_F(NewImage, TakesWholeClustersOnlyAndIsNoImageBeforeItIsClosed) {
   EXPECT_FALSE(loop->run(read_header(memory, format::HeaderUse::read)));
   EXPECT_TRUE(loop->run(disk.close()));
   EXPECT_TRUE(loop->run(read_header(memory, format::HeaderUse::read)));
+}
+
+TEST_F(NewImage, OnceCancelledCompressesNothingMoreAndLetsNobodyWait) {
+  const Shape shape{4096, 16, true};
+  MemoryStorage memory;
+  std::atomic<bool> cancel{false};
+  const Content content = pattern(64 * shape.cluster_bytes, shape.cluster_bytes);
+  NewImageDisk disk(memory, header(2 * content.size(), shape), true, &cancel);
+  ASSERT_TRUE(loop->run(disk.begin()));
+  ASSERT_TRUE(loop->run(fill(disk, content, shape)));
+  const std::uint64_t written_bytes = memory.size_bytes();
+  cancel = true;
+  TaskGroup group;
+  for (std::uint64_t cluster = 64; cluster < 80; ++cluster) {
+    group.start(disk.write_compressed(cluster * shape.cluster_bytes, ConstBytes(content).first(shape.cluster_bytes)));
+  }
+  const auto done = loop->run(group.join());
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().code(), ErrorCode::cancelled);
+  EXPECT_EQ(memory.size_bytes(), written_bytes);
 }
 
 // The engine makes an image with a snapshot and changes behind it; the copy shares what the image shares.

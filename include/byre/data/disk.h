@@ -9,6 +9,7 @@
 // Nothing is durable before a flush() that began after it completed. Errors leave the image consistent.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -143,6 +144,7 @@ struct OpenOptions {
   std::optional<std::string> snapshot;                 // read this internal snapshot; read-only
   SnapshotKey snapshot_key = SnapshotKey::id_or_name;  // what `snapshot` is; an id goes before a name
   BackingPolicy backing;
+  const std::atomic<bool>* cancel = nullptr;  // once it is true, compressed writes end early (cancelled)
   LogSink log;
 };
 
