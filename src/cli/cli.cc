@@ -132,8 +132,10 @@ int Cli::run(int given_count, char** given) {
   const auto known = given_count > 1 ? entries_.find(given[1]) : entries_.end();
   if (known != entries_.end() && known->second.ends_in_size) words = with_named_size(std::move(words), kept);
   const std::vector<char*> arguments = without_idle_separator(std::move(words));
-  add_help_command();
-  overview_ = app_->help();  // after parsing, CLI11 would give that of the chosen command
+  if (known == entries_.end()) {
+    add_help_command();
+    overview_ = app_->help();  // after parsing, CLI11 would give that of the chosen command
+  }
   if (arguments.size() < 2) {
     print_error("a command is missing");
     print_hint("Try 'byre help' for the list of commands.");
