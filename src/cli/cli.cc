@@ -134,8 +134,10 @@ int Cli::run(int given_count, char** given) {
   join_value(words, "--progress", "json:");
   if (known != entries_.end() && known->second.ends_in_size) name_size(words);
   drop_idle_separator(words);
-  add_help_command();
-  overview_ = app_->help();  // after parsing, CLI11 would give that of the chosen command
+  if (known == entries_.end()) {
+    add_help_command();
+    overview_ = app_->help();  // after parsing, CLI11 would give that of the chosen command
+  }
   if (words.empty()) {
     print_error("a command is missing");
     print_hint("Try 'byre help' for the list of commands.");

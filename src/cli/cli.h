@@ -5,7 +5,8 @@
 //     parser.add_option("file", arguments.file, "the image to make").required();
 //   }
 //
-// plus one line in commands.h. The frame parses, prints help and usage errors, and calls the run function.
+// plus one line in commands.h and one in commands.cc. The frame parses, prints help and usage errors, and calls the run
+// function.
 #pragma once
 
 #include <functional>

@@ -1,4 +1,4 @@
-// Every subcommand, one line each. Each is defined in the file of its name.
+// The subcommands, each defined in the file of its name, and the tool that they make up.
 #pragma once
 
 #include "cli/cli.h"
@@ -25,26 +25,7 @@ void register_serve(Cli& cli);
 void register_snapshot(Cli& cli);
 void register_stream(Cli& cli);
 
-inline void register_commands(Cli& cli) {
-  register_amend(cli);
-  register_bench(cli);
-  register_check(cli);
-  register_commit(cli);
-  register_compact(cli);
-  register_compare(cli);
-  register_convert(cli);
-  register_create(cli);
-  register_dd(cli);
-  register_info(cli);
-  register_io(cli);
-  register_map(cli);
-  register_measure(cli);
-  register_mount(cli);
-  register_rebase(cli);
-  register_resize(cli);
-  register_serve(cli);
-  register_snapshot(cli);
-  register_stream(cli);
-}
+// All that the program `byre` does. Returns its exit code.
+int run_tool(int argument_count, char** arguments);
 
 }  // namespace byre::cli
