@@ -8,6 +8,7 @@ namespace byre::cli {
 void register_amend(Cli& cli);
 void register_bench(Cli& cli);
 void register_check(Cli& cli);
+void register_checksum(Cli& cli);
 void register_commit(Cli& cli);
 void register_compact(Cli& cli);
 void register_compare(Cli& cli);
@@ -29,6 +30,7 @@ inline void register_commands(Cli& cli) {
   register_amend(cli);
   register_bench(cli);
   register_check(cli);
+  register_checksum(cli);
   register_commit(cli);
   register_compact(cli);
   register_compare(cli);
