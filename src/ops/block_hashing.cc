@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::uint64_t block_bytes = DigestScheme::block_bytes;
 constexpr std::uint64_t run_blocks = 32;  // 2 MiB: no cluster is larger, so that no compressed one is unpacked twice
-constexpr std::uint64_t longest_jump_blocks = 1 << 14;  // 1 GiB, so that progress is seen and an interrupt heard
+constexpr unsigned stretches_of_a_jump = 1000;  // so that progress is seen and an interrupt heard
 constexpr unsigned fewest_at_once = 8;
 constexpr unsigned most_at_once = 16;  // 32 MiB of buffers
 
@@ -52,9 +52,9 @@ void BlockHashing::report_progress(std::uint64_t block) {
 // How many blocks from the first one on are known to be zeros. What lies behind the end of the disk is.
 Task<Result<std::uint64_t>> BlockHashing::zero_blocks(Source& source, BlockRange range) {
   const std::uint64_t begin = range.first * block_bytes;
-  const std::uint64_t end = std::min(range.end, range.first + longest_jump_blocks) * block_bytes;
+  const std::uint64_t end = range.end * block_bytes;
   std::uint64_t at = begin;
-  while (at < end) {
+  for (unsigned stretches = 0; at < end && stretches < stretches_of_a_jump; ++stretches) {
     BYRE_CO_TRY(const BlockStatus status, co_await source.status.at(at));
     if (!status.zero) break;
     at += std::min(status.length_bytes, end - at);

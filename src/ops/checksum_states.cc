@@ -79,9 +79,7 @@ Task<Result<void>> StateWalk::add_shared(const std::vector<StateGroup>& groups, 
       if (leaders[group] != leader) continue;
       receivers.insert(receivers.end(), groups[group].states.begin(), groups[group].states.end());
     }
-    GuestRange inside = range;
-    inside.length_bytes = std::min(range.end_bytes(), groups[leader].end_bytes) - range.offset_bytes;
-    const BlockRange blocks = blocks_of(inside);
+    const BlockRange blocks = blocks_of(range);  // zeros, where it goes beyond the end of the disk
     BYRE_CO_CHECK(co_await hashing_.add(groups[leader].states.front(), blocks, std::move(receivers)));
   }
   co_return Result<void>{};
