@@ -8,6 +8,7 @@ namespace byre::cli {
 void register_amend(Cli& cli);
 void register_bench(Cli& cli);
 void register_check(Cli& cli);
+void register_checksum(Cli& cli);
 void register_commit(Cli& cli);
 void register_compact(Cli& cli);
 void register_compare(Cli& cli);

@@ -19,6 +19,7 @@
 #include "format/entry.h"
 #include "ops/clone_finder.h"
 #include "ops/image_sequence.h"
+#include "ops/image_states.h"
 #include "ops/shareable.h"
 #include "ops/state_tables.h"
 #include "ops/variant_copy.h"
@@ -82,17 +83,10 @@ void StateCopier::report_progress(std::uint64_t done_bytes) {
 }
 
 Task<Result<void>> StateCopier::open_states() {
-  BYRE_CO_TRY(snapshots_, co_await source_.snapshots());
-  for (const format::Snapshot& snapshot : snapshots_) {
-    auto state = co_await source_.open_state(snapshot);
-    if (!state) {
-      Error error = std::move(state).error().with_context(fmt::format("snapshot '{}'", escape_untrusted(snapshot.id)));
-      co_return std::unexpected(std::move(error).in_file(source_.storage().name()));
-    }
-    opened_.push_back(std::move(*state));
-    states_.push_back(opened_.back().get());
-  }
-  states_.push_back(&source_);
+  BYRE_CO_TRY(ImageStates states, co_await ops::open_states(source_));
+  snapshots_ = std::move(states.snapshots);
+  opened_ = std::move(states.opened);
+  states_ = std::move(states.disks);
   for (Qcow2Disk* const state : states_) {
     statuses_.emplace_back(sequences_.emplace_back(std::vector<Disk*>{state}));
     l1_.emplace_back(geometry_.required_l1_entries(state->size_bytes()));

@@ -113,6 +113,8 @@ def look(image, thorough):
     if thorough:
         run("map", "-f", "qcow2", image)
         run("snapshot", "--diff", "1", "-f", "qcow2", image)
+        run("checksum", "-f", "qcow2", image)
+        run("checksum", "-f", "qcow2", "--all-snapshots", image)
         output = image.with_suffix(".raw")
         run("convert", "-f", "qcow2", "-O", "raw", image, output)
         run("convert", "-f", "qcow2", "-O", "qcow2", "--all-snapshots", image, output)
