@@ -26,7 +26,7 @@ using ops::StateChunk;
 using ops::StateGroup;
 
 constexpr std::uint64_t block_bytes = DigestScheme::block_bytes;
-constexpr std::uint64_t largest_cluster_bytes = 2 << 20;
+constexpr std::uint64_t longest_cluster_bytes = 2 << 20;
 constexpr std::uint64_t entries_at_once = 8192;
 
 BlockRange blocks_of(GuestRange range) {
@@ -106,7 +106,7 @@ Task<Result<void>> StateWalk::add_range(GuestRange range) {
     const std::vector<std::size_t> itself = {0};
     co_return co_await add_shared(groups, itself, range);
   }
-  const std::uint64_t step = std::max(largest_cluster_bytes, entries_at_once * geometry_.cluster_size_bytes());
+  const std::uint64_t step = std::max(longest_cluster_bytes, entries_at_once * geometry_.cluster_size_bytes());
   for (std::uint64_t at = range.offset_bytes; at < range.end_bytes() && !groups.empty(); at += step) {
     const GuestRange part{at, std::min(step, range.end_bytes() - at)};
     BYRE_CO_CHECK(co_await add_chunk(groups, part));
@@ -115,7 +115,7 @@ Task<Result<void>> StateWalk::add_range(GuestRange range) {
 }
 
 Task<Result<void>> StateWalk::run() {
-  const std::uint64_t step = std::max(largest_cluster_bytes, geometry_.guest_bytes_per_l2());
+  const std::uint64_t step = std::max(longest_cluster_bytes, geometry_.guest_bytes_per_l2());
   const std::uint64_t longest = hashing_.longest_bytes();
   for (std::uint64_t at = 0; at < longest; at += step) {
     const GuestRange range{at, std::min(step, longest - at)};
