@@ -43,6 +43,11 @@ std::uint64_t BlockHashing::longest_bytes() const {
   return longest;
 }
 
+Result<void> BlockHashing::check_cancelled() const {
+  if (options_.cancel && options_.cancel->load()) return fail(ErrorCode::cancelled, "interrupted");
+  return {};
+}
+
 // Several disks are looked at in turn, each a little behind the one before.
 void BlockHashing::report_progress(std::uint64_t block) {
   reported_bytes_ = std::max(reported_bytes_, std::min(block * block_bytes, longest_bytes()));
@@ -66,7 +71,7 @@ Task<Result<void>> BlockHashing::add(std::size_t disk, BlockRange range, std::ve
   Source& source = sources_[disk];
   Run run{&source, range.first, {}, receivers};
   for (std::uint64_t block = range.first; block < range.end && !group_.failed();) {
-    if (options_.cancel && options_.cancel->load()) co_return fail(ErrorCode::cancelled, "interrupted");
+    BYRE_CO_CHECK(check_cancelled());
     const BlockRange rest{block, range.end};
     BYRE_CO_TRY(const std::uint64_t zeros, co_await zero_blocks(source, rest));
     block += zeros;
@@ -147,6 +152,7 @@ Task<Result<void>> BlockHashing::hash_run(Run run, std::uint64_t ticket) {
 Task<Result<std::vector<Checksum>>> BlockHashing::finish() {
   BYRE_CO_CHECK(co_await group_.join());
   std::vector<Checksum> checksums;
+  checksums.reserve(sources_.size());
   for (Source& source : sources_) {
     checksums.push_back({options_.algorithm, source.tree.finish(source.image.size_bytes())});
   }

@@ -24,16 +24,17 @@ class BlockHashing {
   BlockHashing(const DigestScheme& scheme, const std::vector<Disk*>& disks, const ChecksumOptions& options);
 
   // Adds these blocks of a disk to the trees of all `receivers`, which have the same there. Each tree gets its blocks
-  // in rising order; what is left out are zeros. Returns before all is read. Errors: cancelled, those of the disk's
-  // status; after an error of an earlier call there may be none.
+  // in rising order; what is left out are zeros. Returns before all is read, and does nothing once reading has failed.
+  // Errors: cancelled, those of the disk's status.
   Task<Result<void>> add(std::size_t disk, BlockRange range, std::vector<std::size_t> receivers);
 
   // Waits for what was begun, also after an error, and must be called before the end. The checksums of the disks.
   // Errors: the first one of reading.
   Task<Result<std::vector<Checksum>>> finish();
 
-  std::uint64_t size_bytes(std::size_t disk) const { return sources_[disk].image.size_bytes(); }
-  std::uint64_t longest_bytes() const;
+  std::uint64_t longest_bytes() const;  // of the disks
+  // Errors: cancelled.
+  Result<void> check_cancelled() const;
 
  private:
   struct Source {

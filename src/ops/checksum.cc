@@ -25,8 +25,9 @@ std::optional<std::vector<std::byte>> parse_hex(std::string_view text) {
   std::vector<std::byte> bytes;
   for (; text.size() >= 2; text.remove_prefix(2)) {
     unsigned value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + 2, value, 16);
-    if (error != std::errc() || end != text.data() + 2) return std::nullopt;
+    const char* const digits = &text.front();
+    const auto [end, error] = std::from_chars(digits, digits + 2, value, 16);
+    if (error != std::errc() || end != digits + 2) return std::nullopt;
     bytes.push_back(static_cast<std::byte>(value));
   }
   if (!text.empty()) return std::nullopt;

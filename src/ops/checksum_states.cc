@@ -100,6 +100,7 @@ Task<Result<void>> StateWalk::add_chunk(std::vector<StateGroup>& groups, GuestRa
 }
 
 Task<Result<void>> StateWalk::add_range(GuestRange range) {
+  BYRE_CO_CHECK(hashing_.check_cancelled());
   std::vector<StateGroup> groups = ops::group_states(states_, range);
   if (!has_backing_) std::erase_if(groups, [](const StateGroup& group) { return group.empty; });
   if (groups.size() == 1) {

@@ -259,7 +259,7 @@ def another_may_fill_the_pipe_at_the_last_moment():
         return  # a sanitizer wants to be loaded first
     with open("rival.c", "w", encoding="ascii") as file:
         file.write(RIVAL)
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", "rival.so", "rival.c", "-ldl"], check=True)
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", "rival.so", "rival.c", "-ldl"], check=True)
     reader, writer = os.pipe()
     os.environ["LD_PRELOAD"] = os.path.abspath("rival.so")
     convert_beside(writer, "a pipe that fills up")
