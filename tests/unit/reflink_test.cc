@@ -72,6 +72,7 @@ class SharedCopy : public testing::Test {
     CreateOptions options;
     options.size_bytes = size_bytes;
     options.cluster_size_bytes = cluster_bytes;
+    options.refcount_bits = 64;  // many refcount blocks, which come between the clusters
     MemoryStorage memory;
     BYRE_CO_CHECK(co_await create_qcow2(memory, options));
     co_return co_await read_header(memory, format::HeaderUse::write);
