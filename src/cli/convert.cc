@@ -140,7 +140,9 @@ void add_target_options(Parser& parser, ConvertArguments& arguments) {
 
 void add_copy_options(Parser& parser, ConvertArguments& arguments) {
   parser.add_flag("-c,--compress", arguments.compress, "store compressed clusters");
-  parser.add_option("--compression-level", arguments.compression_level, "with -c: 1, the fastest, to 9, the smallest")
+  parser
+      .add_option("--compression-level", arguments.compression_level,
+                  "with -c: 1, the fastest, to 9, the smallest (default: 2; zstd: 3)")
       .type_name("LEVEL");
   add_size(parser, "-S,--sparse-size", arguments.sparse_bytes,
            "leave out runs of zeros of this length (default: 4k); 0 stores everything");
@@ -157,14 +159,22 @@ void add_copy_options(Parser& parser, ConvertArguments& arguments) {
 }  // namespace
 
 void register_convert(Cli& cli) {
-  auto [parser, arguments] =
-      cli.add<ConvertArguments>({"convert", "Copy images into a new image",
-                                 "  byre convert -f raw -O qcow2 disk.img disk.qcow2\n"
-                                 "  byre convert -c -O qcow2 -o compression_type=zstd vm.qcow2 small.qcow2\n"
-                                 "  byre convert -O qcow2 -l before-upgrade vm.qcow2 old.qcow2\n"
-                                 "  byre convert -O qcow2 --all-snapshots -c vm.qcow2 archive.qcow2\n"
-                                 "  byre convert -O qcow2 -B base.qcow2 -F qcow2 vm.qcow2 overlay.qcow2\n"},
-                                run_convert);
+  auto [parser, arguments] = cli.add<ConvertArguments>(
+      {"convert", "Copy images into a new image",
+       "  byre convert -f raw -O qcow2 disk.img disk.qcow2\n"
+       "  byre convert -c -O qcow2 -o compression_type=zstd vm.qcow2 small.qcow2\n"
+       "  byre convert -O qcow2 -l before-upgrade vm.qcow2 old.qcow2\n"
+       "  byre convert -O qcow2 --all-snapshots -c vm.qcow2 archive.qcow2\n"
+       "  byre convert -O qcow2 -B base.qcow2 -F qcow2 vm.qcow2 overlay.qcow2\n"
+       "\n"
+       "Compression levels of deflate beside what qemu-img makes, on programs and documents:\n"
+       "  1, 2   12 times as fast for each processor, 10 % larger\n"
+       "  3      twice as fast, 2 % larger\n"
+       "  4      1.8 times as fast, 0.4 % larger\n"
+       "  5, 6   1.5 times as fast, as small\n"
+       "  7      1.4 times as fast, 0.5 % smaller\n"
+       "  8, 9   1.3 times as fast, 0.8 % smaller\n"},
+      run_convert);
   parser.add_option("files", arguments.files, "the sources, concatenated, and the target");
   add_open_flags(parser, arguments.source);
   add_cache_mode(parser, "-T,--source-cache", arguments.source.cache, "cache mode of the sources (default: writeback)");
