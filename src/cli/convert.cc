@@ -25,6 +25,7 @@ struct ConvertArguments {
   std::optional<std::string> backing_format;
   std::optional<std::string> snapshot;
   std::optional<std::uint64_t> sparse_bytes;
+  std::optional<std::uint64_t> rate;
   Reflink reflink = Reflink::automatic;
   unsigned parallel_requests = 8;
   bool out_of_order = false;
@@ -88,6 +89,7 @@ Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::Opti
   options.copy.compress = arguments.compress;
   BYRE_TRY(options.copy.compression_level, compression_level(arguments));
   options.copy.out_of_order = arguments.out_of_order;
+  options.copy.bytes_per_second = arguments.rate.value_or(0);
   BYRE_TRY(options.copy.reflink, reflink_mode(arguments));
   return options;
 }
@@ -151,6 +153,7 @@ void add_copy_options(Parser& parser, ConvertArguments& arguments) {
               "never");
   parser.add_option("-m,--parallel", arguments.parallel_requests, "requests in flight, 1 to 16 (default: 8)")
       .type_name("COUNT");
+  add_size(parser, "-r,--rate-limit", arguments.rate, "copy at most so many bytes a second");
   parser.add_flag("-W,--out-of-order", arguments.out_of_order, "write out of order: another layout, the same content");
   add_progress(parser, arguments.progress);
   add_quiet(parser, arguments.quiet);

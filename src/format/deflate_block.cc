@@ -114,7 +114,9 @@ Description describe(const Codes& codes) {
 
 std::size_t bits_of(const Description& description) {
   std::size_t bits = 5 + 5 + 4 + 3 * description.code_count;
-  for (const LengthItem item : description.items) bits += description.code.lengths[item.symbol] + item.extra_bits;
+  for (const LengthItem item : description.items) {
+    bits += std::size_t{description.code.lengths[item.symbol]} + item.extra_bits;
+  }
   return bits;
 }
 

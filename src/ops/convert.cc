@@ -229,6 +229,7 @@ Result<void> check_all_snapshots(const std::vector<std::string>& sources, const 
   if (!options.create) return refuse("a target that is not created (-n)");
   if (options.target.backing_file) return refuse("a backing file of the target (-B)");
   if (options.target.preallocation != Preallocation::off) return refuse("preallocation");
+  if (options.copy.bytes_per_second != 0) return refuse("a rate limit (-r)");
   return {};
 }
 

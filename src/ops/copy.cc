@@ -18,6 +18,7 @@
 #include "ops/buffer_pool.h"
 #include "ops/copy_plan.h"
 #include "ops/copy_runs.h"
+#include "ops/pace.h"
 #include "ops/shareable.h"
 
 namespace byre {
@@ -34,6 +35,7 @@ using ops::CopyRun;
 using ops::CopyRunRules;
 using ops::CopyWindow;
 using ops::ImageSequence;
+using ops::Pace;
 
 static_assert(most_compression_level == unsigned{format::most_level});
 
@@ -94,6 +96,8 @@ class Copier {
   CopyPlan plan_;
   Turnstile turnstile_;
   TaskGroup group_;
+  Pace pace_;
+  std::uint64_t copied_bytes_ = 0;
   std::uint64_t in_flight_bytes_ = 0;
 };
 
@@ -105,7 +109,8 @@ Copier::Copier(const std::vector<Disk*>& sources, Disk& target, CopyOptions opti
       buffers_(window_bytes_),
       source_images_(sources),
       target_image_({&target}),
-      plan_(source_images_, target_image_, plan_rules()) {}
+      plan_(source_images_, target_image_, plan_rules()),
+      pace_(options_.bytes_per_second, options_.cancel) {}
 
 CopyPlanRules Copier::plan_rules() const {
   CopyPlanRules rules;
@@ -236,6 +241,8 @@ Task<Result<void>> Copier::walk() {
     BYRE_CO_TRY(std::optional<CopyWindow> window, co_await plan_.next());
     if (!window) break;
     co_await group_.wait_below(others);
+    co_await pace_.wait_for(copied_bytes_);
+    if (!window->pieces.empty()) copied_bytes_ += window->length_bytes;
     in_flight_bytes_ += window->length_bytes;
     group_.start(copy_window(std::move(*window)));
   }

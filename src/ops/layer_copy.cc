@@ -11,10 +11,10 @@
 
 #include "base/probe.h"
 #include "base/text.h"
-#include "byre/task/pause.h"
 #include "byre/task/sync.h"
 #include "ops/buffer_pool.h"
 #include "ops/copy_runs.h"
+#include "ops/pace.h"
 
 namespace byre::ops {
 namespace {
@@ -22,7 +22,6 @@ namespace {
 constexpr std::uint64_t copied_piece_bytes = 2 << 20;  // no cluster is larger
 constexpr std::size_t pieces_in_flight = 8;
 constexpr std::size_t compared_unit_bytes = 4096;
-constexpr std::chrono::microseconds longest_deaf_pause{20'000};
 
 class Copier {
  public:
@@ -68,22 +67,10 @@ class Copier {
     }
   }
 
-  // A slow copy pauses for minutes: it must be heard that it shall end.
-  Task<void> wait_unless_cancelled(std::chrono::microseconds left) {
-    for (; left.count() > 0 && !cancelled(); left -= longest_deaf_pause) {
-      co_await pause_for(std::min(left, longest_deaf_pause));
-    }
-  }
-
   bool cancelled() const { return copy_.options.cancel && copy_.options.cancel->load(); }
 
   Task<Result<void>> pause_between(std::uint64_t at) {
-    if (copy_.options.bytes_per_second > 0) {
-      const double due = static_cast<double>(written_bytes_ + checked_bytes_) * 1e6 /
-                         static_cast<double>(copy_.options.bytes_per_second);
-      const auto passed = std::chrono::duration<double, std::micro>(Clock::now() - began_).count();
-      co_await wait_unless_cancelled(std::chrono::microseconds(static_cast<std::int64_t>(due - passed)));
-    }
+    co_await pace_.wait_for(written_bytes_ + checked_bytes_);
     if (written_bytes_ < copy_.options.checkpoint_bytes) co_return Result<void>{};
     if (Clock::now() - checked_ < copy_.options.checkpoint_time) co_return Result<void>{};
     BYRE_CO_CHECK(co_await group_.join());
@@ -138,8 +125,8 @@ class Copier {
   TaskGroup group_;
   std::uint64_t written_bytes_ = 0;  // since the last checkpoint
   std::uint64_t checked_bytes_ = 0;  // before it
-  Clock::time_point began_ = Clock::now();
-  Clock::time_point checked_ = began_;  // the last checkpoint
+  Pace pace_{copy_.options.bytes_per_second, copy_.options.cancel};
+  Clock::time_point checked_ = Clock::now();  // the last checkpoint
 };
 
 }  // namespace

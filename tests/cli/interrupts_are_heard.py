@@ -46,19 +46,33 @@ def interrupt(process, exit_code, what):
     expect(exit_code < 0 or b"interrupted" in error_output, f"{what}: {error_output}")
 
 
+def interrupt_slow(*arguments):
+    reader, writer = os.pipe()
+    with subprocess.Popen([BYRE, *arguments, "-r", "1k", "--progress", f"json:{writer}"], pass_fds=(writer,),
+                          stderr=subprocess.PIPE) as process:
+        os.close(writer)
+        with os.fdopen(reader, "rb") as events:
+            expect(any(b"progress" in line for line in iter(events.readline, b"")), f"{arguments}: has not begun")
+            interrupt(process, 1, f"{arguments} -r 1k")
+
+
 def slow_copies():
     run("create", "-q", "-f", "qcow2", "base", "16M")
     run("io", "-c", "write -P 5 0 16M", "base")
     run("create", "-q", "-f", "qcow2", "-b", "base", "-F", "qcow2", "overlay")
-    reader, writer = os.pipe()
-    with subprocess.Popen([BYRE, "stream", "-r", "1k", "--progress", f"json:{writer}", "overlay"], pass_fds=(writer,),
-                          stderr=subprocess.PIPE) as process:
-        os.close(writer)
-        with os.fdopen(reader, "rb") as events:
-            expect(any(b"progress" in line for line in iter(events.readline, b"")), "stream has not begun")
-            interrupt(process, 1, "stream -r 1k")
+    interrupt_slow("stream", "overlay")
     run("compare", "base", "overlay")
     run("check", "overlay")
+    interrupt_slow("convert", "-m", "1", "-O", "qcow2", "base", "copy")
+    expect(not os.path.exists("copy"), "convert leaves its target")
+
+
+def a_rate_is_kept():
+    """16 MiB at 8 MiB a second take at least one: the first 512 KiB go at once."""
+    began = time.monotonic()
+    run("convert", "-r", "8M", "-O", "raw", "base", "copy.raw")
+    expect(time.monotonic() - began > 1, "convert -r 8M is faster than that")
+    run("compare", "base", "copy.raw")
 
 
 def input_that_does_not_come():
@@ -85,5 +99,6 @@ def output_that_nobody_takes():
 
 
 slow_copies()
+a_rate_is_kept()
 input_that_does_not_come()
 output_that_nobody_takes()

@@ -33,11 +33,12 @@ enum class Reflink {
 };
 
 struct CopyOptions {
-  unsigned parallel_requests = 8;     // requests of 512 KiB to 2 MiB in flight, at least 1
-  std::uint64_t sparse_bytes = 4096;  // runs of zeros at least this long count as zeros; 0: all is stored as data
-  bool compress = false;              // with write_compressed(), in the order of offsets
-  int compression_level = 0;          // 1, the fastest, to 9, the smallest; 0: the compression type's default
-  bool out_of_order = false;          // writes need not start in the order of offsets
+  unsigned parallel_requests = 8;      // requests of 512 KiB to 2 MiB in flight, at least 1
+  std::uint64_t sparse_bytes = 4096;   // runs of zeros at least this long count as zeros; 0: all is stored as data
+  bool compress = false;               // with write_compressed(), in the order of offsets
+  int compression_level = 0;           // 1, the fastest, to 9, the smallest; 0: the compression type's default
+  std::uint64_t bytes_per_second = 0;  // read at most so many; 0: as fast as it goes
+  bool out_of_order = false;           // writes need not start in the order of offsets
   Reflink reflink = Reflink::automatic;
   TargetContent target_content = TargetContent::zeros;
   std::function<void(std::uint64_t done_bytes, std::uint64_t total_bytes)> progress;  // may be empty
