@@ -5,6 +5,7 @@
 #include "format/huffman.h"
 
 #include <algorithm>
+#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -70,11 +71,12 @@ HuffmanCode HuffmanCode::for_counts(std::span<const std::uint32_t> counts, unsig
   const std::vector<Leaf> leaves = sorted_leaves(counts);
   std::vector<std::uint64_t> weights;
   std::vector<std::vector<bool>> lists;
+  lists.reserve(longest_bits);
   for (unsigned i = 0; i < longest_bits; ++i) lists.push_back(next_list(leaves, weights));
   std::array<std::uint8_t, most_symbols> lengths{};
   std::ptrdiff_t taken = 2 * std::ssize(leaves) - 2;
-  for (auto list = lists.rbegin(); list != lists.rend(); ++list) {
-    const std::ptrdiff_t leaf_count = std::count(list->begin(), list->begin() + taken, true);
+  for (const std::vector<bool>& list : lists | std::views::reverse) {
+    const std::ptrdiff_t leaf_count = std::count(list.begin(), list.begin() + taken, true);
     for (std::ptrdiff_t i = 0; i < leaf_count; ++i) ++lengths[leaves[static_cast<std::size_t>(i)].symbol];
     taken = 2 * (taken - leaf_count);
   }
