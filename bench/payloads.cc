@@ -59,7 +59,7 @@ double measure(std::ifstream& file, bool decompress, format::CompressionType typ
   while (const std::size_t count = load(file, clusters)) {
     compressing += on_all_processors(count, [&](std::size_t index) {
       const Bytes target = cluster_of(payloads, index).first(cluster_bytes - 1);
-      sizes[index] = format::compress_cluster(type, cluster_of(clusters, index), target);
+      sizes[index] = format::compress_cluster(type, 0, cluster_of(clusters, index), target);
     });
     decompressing += on_all_processors(count, [&](std::size_t index) {
       if (sizes[index] == 0) return;

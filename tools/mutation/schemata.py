@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import points
 
