@@ -80,9 +80,11 @@ void EventLoop::advance() {
 
 void EventLoop::turn() {
   run_posted();
-  const bool progressed = run_ready();
-  const bool can_complete = poller_->wait(!progressed);
-  BYRE_ASSERT(progressed || can_complete);  // else every coroutine waits for another one
+  // The next turn, if there is one, hands over what was started and sleeps in the same system call.
+  if (run_ready() && ready_.empty()) return;
+  const bool more = !ready_.empty();
+  const bool can_complete = poller_->wait(!more);
+  BYRE_ASSERT(more || can_complete);  // else every coroutine waits for another one
 }
 
 bool EventLoop::run_ready() {
