@@ -12,6 +12,11 @@
 // go to the ring, where they overlap with what the loop does next. A small write can also be slow (dirty pages are
 // throttled, part of a page must be read first): after one that was, the next few are handed over too, so that the
 // loop is held up rarely. They are few since a busy processor looks like a slow write.
+//
+// Very large ones go in pieces, all under way at once. ext4 caches a write in units as large as the call allows, and
+// memory for units of 256 KiB to 1 MiB is slow to come by in a virtual machine that gives free memory back: 2 GiB to
+// new blocks take 2.3 s in calls of 512 KiB and 0.55 s in calls of 128 KiB, bare copying 0.5 s. What is durable at once
+// stays whole.
 
 #include <sys/uio.h>
 
@@ -25,6 +30,7 @@ namespace byre {
 namespace {
 
 constexpr std::uint64_t small_write_bytes = 64 * 1024;
+constexpr std::size_t largest_piece_bytes = 128 * 1024;
 
 }  // namespace
 
@@ -62,19 +68,38 @@ std::int64_t BufferedFile::write_cached(std::uint64_t offset_bytes, TransferVect
   return std::max<std::int64_t>(returned, 0);
 }
 
+Task<Result<void>> BufferedFile::write_piece(std::uint64_t offset_bytes, TransferVectors from) {
+  if (write_at_once(from.left_bytes())) {
+    const auto written = static_cast<std::uint64_t>(write_cached(offset_bytes, from));
+    from.advance(written);
+    offset_bytes += written;
+  }
+  if (from.left_bytes() == 0) co_return Result<void>();
+  co_return co_await write_rest(offset_bytes, from);
+}
+
+Task<Result<void>> BufferedFile::write_in_pieces(std::uint64_t offset_bytes, std::span<const ConstBytes> parts) {
+  TaskGroup pieces;
+  for (ConstBytes part : parts) {
+    while (!part.empty()) {
+      const ConstBytes first[] = {part.first(std::min(part.size(), largest_piece_bytes))};
+      pieces.start(write_piece(offset_bytes, TransferVectors(first)));
+      offset_bytes += first[0].size();
+      part = part.subspan(first[0].size());
+    }
+  }
+  co_return co_await pieces.join();
+}
+
 Task<Result<void>> BufferedFile::write(std::uint64_t offset_bytes, std::span<const ConstBytes> parts) {
   const std::uint64_t length_bytes = total_size(parts);
   BYRE_CO_CHECK(check_change(offset_bytes, length_bytes));
   if (length_bytes == 0) co_return Result<void>();
   Growth growth(*this, offset_bytes + length_bytes);
-  TransferVectors from(parts);
-  if (write_at_once(length_bytes)) {
-    const auto written = static_cast<std::uint64_t>(write_cached(offset_bytes, from));
-    from.advance(written);
-    offset_bytes += written;
-  }
-  if (from.left_bytes() > 0) {
-    BYRE_CO_CHECK(co_await write_rest(offset_bytes, from));
+  if (length_bytes > largest_piece_bytes && !durable_at_once()) {
+    BYRE_CO_CHECK(co_await write_in_pieces(offset_bytes, parts));
+  } else {
+    BYRE_CO_CHECK(co_await write_piece(offset_bytes, TransferVectors(parts)));
   }
   growth.done();
   co_return Result<void>();

@@ -153,6 +153,8 @@ class BufferedFile final : public HostFile {
   std::int64_t read_cached(std::uint64_t offset_bytes, TransferVectors& to);
   bool write_at_once(std::uint64_t length_bytes);
   std::int64_t write_cached(std::uint64_t offset_bytes, TransferVectors& from);
+  Task<Result<void>> write_piece(std::uint64_t offset_bytes, TransferVectors from);
+  Task<Result<void>> write_in_pieces(std::uint64_t offset_bytes, std::span<const ConstBytes> parts);
 
   bool can_read_without_waiting_ = true;
   Promptness writing_;
