@@ -42,6 +42,7 @@ class CountingStorage final : public Storage {
     co_return Result<void>{};
   }
   std::uint64_t size_bytes() const override { return state_->bytes.size(); }
+  StorageIdentity identity() const override { return {0, reinterpret_cast<std::uintptr_t>(state_.get())}; }
   const std::string& name() const override { return name_; }
 
  private:
