@@ -27,7 +27,7 @@ struct ConvertArguments {
   std::optional<std::uint64_t> sparse_bytes;
   std::optional<std::uint64_t> rate;
   Reflink reflink = Reflink::automatic;
-  unsigned parallel_requests = 8;
+  unsigned parallel_requests = 16;
   bool out_of_order = false;
   bool compress = false;
   std::optional<unsigned> compression_level;
@@ -151,7 +151,7 @@ void add_copy_options(Parser& parser, ConvertArguments& arguments) {
   add_reflink(parser, arguments.reflink,
               "share blocks with the source (XFS, btrfs), zeros in them included: auto (default; not with -S), always, "
               "never");
-  parser.add_option("-m,--parallel", arguments.parallel_requests, "requests in flight, 1 to 16 (default: 8)")
+  parser.add_option("-m,--parallel", arguments.parallel_requests, "requests in flight, 1 to 16 (default: 16)")
       .type_name("COUNT");
   add_size(parser, "-r,--rate-limit", arguments.rate, "copy at most so many bytes a second");
   parser.add_flag("-W,--out-of-order", arguments.out_of_order, "write out of order: another layout, the same content");

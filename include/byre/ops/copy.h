@@ -33,7 +33,7 @@ enum class Reflink {
 };
 
 struct CopyOptions {
-  unsigned parallel_requests = 8;      // requests of 512 KiB to 2 MiB in flight, at least 1
+  unsigned parallel_requests = 16;     // requests of 512 KiB to 2 MiB in flight, at least 1
   std::uint64_t sparse_bytes = 4096;   // runs of zeros at least this long count as zeros; 0: all is stored as data
   bool compress = false;               // with write_compressed(), in the order of offsets
   int compression_level = 0;           // 1, the fastest, to 9, the smallest; 0: the compression type's default
