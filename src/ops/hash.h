@@ -1,5 +1,5 @@
 // Hash functions from OpenSSL's shared library, which is loaded when the first checksum is asked for: every start of
-// the tool would pay for it otherwise (docs/decisions/0015, 0017).
+// the tool would pay for it otherwise (docs/decisions/0015, 0022).
 #pragma once
 
 #include <openssl/evp.h>
