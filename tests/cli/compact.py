@@ -5,7 +5,6 @@
 """
 
 import argparse
-import hashlib
 import json
 import os
 import random
@@ -16,6 +15,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib"))
+from content import digest_of_raw  # noqa: E402  (found beside this file)
 from used_clusters import Image  # noqa: E402
 
 BYRE = os.environ.get("BYRE", "byre")
@@ -40,8 +40,7 @@ def contents(image):
     for snapshot in [None, *ids]:
         words = ["-l", f"snapshot.id={snapshot}"] if snapshot else []
         run("qemu-img", "convert", *words, "-O", "raw", image, "out.raw")
-        with open("out.raw", "rb") as file:
-            found[snapshot] = hashlib.file_digest(file, "sha256").hexdigest()
+        found[snapshot] = digest_of_raw("out.raw")
     os.unlink("out.raw")
     return found
 

@@ -5,6 +5,7 @@ it did). It raises Mismatch.
 """
 
 import argparse
+import functools
 import multiprocessing
 import os
 import random
@@ -16,13 +17,20 @@ import sys
 import tempfile
 import traceback
 
+from memory_file import memory_file, text_of
+
 BYRE = os.environ.get("BYRE", "byre")
 SHM = "/dev/shm"
+MOST_SECONDS = 120  # that a tool may take
 MOST_FAILURES = 5  # then it stops early: they probably have one cause
 
 
 class Mismatch(Exception):
     pass
+
+
+def on_alarm(*_):
+    raise TimeoutError
 
 
 class Tools:
@@ -31,20 +39,31 @@ class Tools:
     def __init__(self, directory):
         self.directory = directory
         self.log = []
+        signal.signal(signal.SIGALRM, on_alarm)
 
     def run(self, arguments, exit_code=0, output=None, folder="."):
         """Its standard output."""
         self.log.append(("" if folder == "." else f"cd {folder}; ") +
                         " ".join(shlex.quote(word) for word in arguments) + f"  # exit {exit_code}")
-        try:
-            done = subprocess.run(arguments, cwd=os.path.join(self.directory, folder), stdin=subprocess.DEVNULL,
-                                  capture_output=True, timeout=120, text=True, errors="replace", check=False)
-        except subprocess.TimeoutExpired:
-            raise Mismatch(f"hangs: {self.log[-1]}") from None
-        if done.returncode != exit_code or (output is not None and done.stdout != output):
-            raise Mismatch(f"{self.log[-1]}\nexit status {done.returncode}, not {exit_code}\n"
-                           f"standard output: {done.stdout}\nnot: {output}\nstandard error: {done.stderr}")
-        return done.stdout
+        status, said, complained = self._result(arguments, os.path.join(self.directory, folder))
+        if status != exit_code or (output is not None and said != output):
+            raise Mismatch(f"{self.log[-1]}\nexit status {status}, not {exit_code}\n"
+                           f"standard output: {said}\nnot: {output}\nstandard error: {complained}")
+        return said
+
+    def _result(self, arguments, directory):
+        """Exit status, standard output and standard error. Files take half of Python's time that pipes take."""
+        with memory_file() as out, memory_file() as err, subprocess.Popen(
+                arguments, cwd=directory, stdin=subprocess.DEVNULL, stdout=out, stderr=err) as process:
+            signal.alarm(MOST_SECONDS)
+            try:
+                process.wait()
+            except TimeoutError:
+                process.kill()
+                raise Mismatch(f"hangs: {self.log[-1]}") from None
+            finally:
+                signal.alarm(0)
+            return process.returncode, text_of(out), text_of(err)
 
     def exercise(self, tool, options, commands, image, expected=(), exit_code=None, folder="."):
         """Commands of `io` for `image`, or, without one, for what they open themselves."""
@@ -62,12 +81,18 @@ class Tools:
         return self.run([BYRE if tool == "byre" else "qemu-img", *arguments], exit_code, folder=folder)
 
 
-def content_files(directory):
-    """Sources of content: incompressible, compressible, and mixed; of odd lengths, so that misplaced data shows."""
+@functools.cache
+def content():
+    """Incompressible, compressible, and mixed; of odd lengths, so that misplaced data shows."""
     draw = random.Random(0)
     noise = draw.randbytes(70001)
     text = b" ".join(str(draw.randrange(1000)).encode() for _ in range(1500))
-    files = {"noise": noise, "text": text, "mixed": noise[:9001] + text[:5000] + bytes(30000)}
+    return {"noise": noise, "text": text, "mixed": noise[:9001] + text[:5000] + bytes(30000)}
+
+
+def content_files(directory):
+    """Sources of content, as files."""
+    files = content()
     for name, data in files.items():
         with open(os.path.join(directory, name), "wb") as file:
             file.write(data)
