@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BYRE = ROOT / 'build' / 'byre'
+LARGEST_ORDER = 10  # of the kernel's blocks of free pages: beyond it none is given back
 
 
 class Figures(NamedTuple):
@@ -101,10 +102,20 @@ def version_of(tool):
     return subprocess.run([tool, '--version'], capture_output=True, text=True, check=True).stdout.split('\n')[0]
 
 
+def memory_remark():
+    """In a virtual machine that gives free memory back, writes to new pages of a file may take several times as long."""
+    try:
+        with open('/sys/module/page_reporting/parameters/page_reporting_order', encoding='ascii') as file:
+            order = int(file.read())
+    except OSError:
+        return ''
+    return ' free memory is given back to the hypervisor;' if order <= LARGEST_ORDER else ' free memory is kept;'
+
+
 def headline(runs, remark=''):
     """Where and how the table below was made."""
-    print(f'{os.cpu_count()} cores, Linux {platform.release()}, {version_of("qemu-img")};{remark} {runs} runs in turn '
-          f'after one that does not count.\n')
+    print(f'{os.cpu_count()} cores, Linux {platform.release()}, {version_of("qemu-img")};{memory_remark()}{remark} '
+          f'{runs} runs in turn after one that does not count.\n')
 
 
 def table(*columns):
