@@ -103,7 +103,7 @@ def version_of(tool):
 
 
 def memory_remark():
-    """In a virtual machine that gives free memory back, writes to new pages of a file may take several times as long."""
+    """Where free memory is given back, writes to new pages of a file may take several times as long."""
     try:
         with open('/sys/module/page_reporting/parameters/page_reporting_order', encoding='ascii') as file:
             order = int(file.read())
