@@ -34,6 +34,7 @@ struct ConvertArguments {
   bool keep_target = false;
   bool target_is_zero = false;
   bool all_snapshots = false;
+  bool resume = false;
   bool progress = false;
   bool quiet = false;
 };
@@ -84,6 +85,7 @@ Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::Opti
   options.target_reads_zero = arguments.target_is_zero;
   options.target_cache = arguments.target_cache;
   options.all_snapshots = arguments.all_snapshots;
+  options.resume = arguments.resume;
   options.copy.parallel_requests = arguments.parallel_requests;
   options.copy.sparse_bytes = arguments.sparse_bytes.value_or(options.copy.sparse_bytes);
   options.copy.compress = arguments.compress;
@@ -136,6 +138,8 @@ void add_target_options(Parser& parser, ConvertArguments& arguments) {
   parser.add_flag("-n,--no-create", arguments.keep_target, "the target exists: keep it, replace its content");
   parser.add_flag("--target-is-zero", arguments.target_is_zero,
                   "with -n: the target reads as zeros, so leave zeros out");
+  parser.add_flag("--resume", arguments.resume,
+                  "go on with what an interrupted run has left in TARGET.partial, and leave it there when interrupted");
   add_cache_mode(parser, "-t,--target-cache", arguments.target_cache,
                  "cache mode of the target (default: unsafe, which does not wait for the disk at the end)");
 }
@@ -169,6 +173,11 @@ void register_convert(Cli& cli) {
        "  byre convert -O qcow2 -l before-upgrade vm.qcow2 old.qcow2\n"
        "  byre convert -O qcow2 --all-snapshots -c vm.qcow2 archive.qcow2\n"
        "  byre convert -O qcow2 -B base.qcow2 -F qcow2 vm.qcow2 overlay.qcow2\n"
+       "\n"
+       "The target is made as TARGET.partial and renamed when it is complete; until then an old target\n"
+       "stays as it was, and needs its space. Written in place: devices, files with hard links, of other\n"
+       "users or in a directory that takes no file, and with -n. --resume saves writing, not reading:\n"
+       "everything is read (with -c also compressed) again and compared with what is there.\n"
        "\n"
        "Compression levels of deflate beside what qemu-img makes, on programs and documents:\n"
        "  1, 2   12 times as fast for each processor, 10 % larger\n"

@@ -1,6 +1,7 @@
 // Straight down: open the sources and keep them open (their locks keep others, and this run, from writing to them),
-// refuse what must be refused, create the target, open it, copy, flush, close. Only behind create_image() is there
-// something to clean up, and all of that is in discard_target().
+// refuse what must be refused, create the target, open it, copy, flush, close. A new target is made beside the old one
+// (storage/staged_file.h) where that can be done: make_staged(). Else it is written in place: make_in_place(). Only
+// behind create_image() is there something to clean up then, and all of that is in discard_target().
 //
 // Left out: bitmaps are not copied.
 #include "byre/ops/convert.h"
@@ -13,9 +14,12 @@
 #include "base/text.h"
 #include "byre/storage/file.h"
 #include "data/load.h"
+#include "ops/create_file.h"
 #include "ops/image_sequence.h"
 #include "ops/new_image_copy.h"
 #include "ops/shareable.h"
+#include "storage/resumed_storage.h"
+#include "storage/staged_file.h"
 
 namespace byre {
 
@@ -37,6 +41,7 @@ class Conversion {
   Task<Result<void>> run_with_sources();
   Task<Result<void>> open_sources();
   Result<void> check_separate();
+  Result<bool> check_not_a_source(const std::string& path) const;
   Task<Result<void>> check_can_share();
   Task<Result<std::unique_ptr<Storage>>> create_target();
   Task<Result<std::unique_ptr<Disk>>> open_target(std::unique_ptr<Storage> created);
@@ -44,6 +49,12 @@ class Conversion {
   TargetContent content_of(Disk& target) const;
   Task<Result<void>> fill(Disk& target);
   Task<std::string> discard_target();
+  Task<Result<void>> make_in_place();
+  Task<Result<CreateOptions>> prepare_staged() const;
+  Task<Result<void>> make_staged(StagedFile& staged, CreateOptions create);
+  Task<Result<void>> fill_staged(StagedFile& staged, CreateOptions create);
+  Task<Result<void>> fill_empty(Storage& storage, CreateOptions create);
+  std::string give_up(StagedFile& staged) const;
   std::vector<Disk*> sources() const;
 
   std::vector<std::string> source_paths_;
@@ -72,21 +83,26 @@ Task<Result<void>> Conversion::open_sources() {
   co_return Result<void>();
 }
 
-// Looks at the target without a lock, so that the answer is not "locked" where the sources are the ones that hold it.
-Result<void> Conversion::check_separate() {
+// Whether the file is there. Looks at it without a lock, so that the answer is not "locked" where the sources are the
+// ones that hold it.
+Result<bool> Conversion::check_not_a_source(const std::string& path) const {
   FileOptions look;
   look.locking = Locking::force_share;
-  Result<std::unique_ptr<Storage>> target = open_file(target_path_, look);
-  if (!target && target.error().code() == ErrorCode::not_found && options_.create) return {};
-  if (!target) return std::unexpected(std::move(target).error());
-  target_existed_ = true;
+  Result<std::unique_ptr<Storage>> file = open_file(path, look);
+  if (!file && file.error().code() == ErrorCode::not_found && options_.create) return false;
+  if (!file) return std::unexpected(std::move(file).error());
   for (const auto& source : sources_) {
     for (Disk* layer = source.get(); layer != nullptr; layer = layer->backing()) {
-      if (layer->storage().identity() != (*target)->identity()) continue;
+      if (layer->storage().identity() != (*file)->identity()) continue;
       return fail(ErrorCode::refused, "{}: the target is the source, or a file that the source is built on ('{}')",
-                  escape_untrusted(target_path_), escape_untrusted(layer->storage().name()));
+                  escape_untrusted(path), escape_untrusted(layer->storage().name()));
     }
   }
+  return true;
+}
+
+Result<void> Conversion::check_separate() {
+  BYRE_TRY(target_existed_, check_not_a_source(target_path_));
   return {};
 }
 
@@ -173,9 +189,77 @@ Task<std::string> Conversion::discard_target() {
   co_return emptied ? "the unfinished target was emptied" : "the target is incomplete";
 }
 
+// Whatever can be refused is refused before NAME.partial is touched, which must not be part of the chain either.
+Task<Result<CreateOptions>> Conversion::prepare_staged() const {
+  CreateOptions create = options_.target;
+  create.size_bytes = copy_size_bytes(sources());
+  BYRE_CO_TRY(CreateOptions prepared, co_await prepare_create(target_path_, create));
+  if (create.backing_file) {
+    const std::string partial = StagedFile::partial_path(target_path_);
+    BYRE_CO_TRY(prepared, co_await prepare_create(partial, std::move(create)));
+  }
+  co_return prepared;
+}
+
+Task<Result<void>> Conversion::fill_empty(Storage& storage, CreateOptions create) {
+  if (ops::is_written_in_one_go(options_)) {
+    BYRE_CO_TRY(format::Header header, co_await ops::new_image_header(std::move(create)));
+    co_return co_await ops::write_new_image(sources(), storage, std::move(header), options_);
+  }
+  BYRE_CO_CHECK(co_await ops::fill_empty_file(storage, std::move(create)));
+  auto borrowed = std::make_unique<BorrowedStorage>(storage, target_path_);
+  BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(std::move(borrowed)));
+  co_return co_await fill(*target);
+}
+
+// The file stays open, and locked, until it has its name.
+Task<Result<void>> Conversion::fill_staged(StagedFile& staged, CreateOptions create) {
+  if (!staged.resumed()) {
+    BorrowedStorage storage(staged.storage(), target_path_);
+    co_return co_await fill_empty(storage, std::move(create));
+  }
+  ResumedStorage storage(staged.storage(), target_path_);
+  BYRE_CO_CHECK(co_await storage.begin());
+  BYRE_CO_CHECK(co_await fill_empty(storage, std::move(create)));
+  BYRE_CO_CHECK(co_await storage.finish());
+  co_return co_await storage.flush();
+}
+
+// Returns what became of the target.
+std::string Conversion::give_up(StagedFile& staged) const {
+  if (staged.placed()) return "the target is complete";
+  const std::string partial = escape_untrusted(staged.partial_path(), 4096);
+  if (options_.resume && staged.storage().size_bytes() > 0) {
+    return fmt::format("what was made is kept in {}: --resume goes on with it", partial);
+  }
+  if (!staged.discard()) return fmt::format("the target is as it was, but {} is still there", partial);
+  return staged.replaces() ? "the target is as it was" : "the unfinished target was removed";
+}
+
+Task<Result<void>> Conversion::make_staged(StagedFile& staged, CreateOptions create) {
+  Result<void> done = co_await fill_staged(staged, std::move(create));
+  if (done) done = staged.take_place();
+  if (done) co_return done;
+  const std::string fate = give_up(staged);
+  co_return std::unexpected(with_remark(done.error(), fate));
+}
+
 Task<Result<void>> Conversion::run_with_sources() {
   BYRE_CO_CHECK(check_separate());
   BYRE_CO_CHECK(co_await ops::check_states(sources(), options_));
+  if (!options_.create) co_return co_await make_in_place();
+  BYRE_CO_TRY(CreateOptions create, co_await prepare_staged());
+  const Result<bool> partial = check_not_a_source(StagedFile::partial_path(target_path_));
+  if (!partial && partial.error().code() == ErrorCode::refused) co_return std::unexpected(partial.error());
+  StagingOptions staging;
+  staging.cache = options_.target_cache;
+  staging.resume = options_.resume;
+  BYRE_CO_TRY(const std::unique_ptr<StagedFile> staged, StagedFile::open(target_path_, staging));
+  if (!staged) co_return co_await make_in_place();
+  co_return co_await make_staged(*staged, std::move(create));
+}
+
+Task<Result<void>> Conversion::make_in_place() {
   BYRE_CO_CHECK(co_await check_can_share());
   std::unique_ptr<Storage> created;
   if (options_.create) {
@@ -233,6 +317,16 @@ Result<void> check_all_snapshots(const std::vector<std::string>& sources, const 
   return {};
 }
 
+// What a copy that can be gone on with cannot be.
+Result<void> check_resume(const ConvertOptions& options) {
+  const auto refuse = [](std::string_view what) {
+    return fail(ErrorCode::invalid_argument, "--resume and {} do not go together", what);
+  };
+  if (!options.create) return refuse("a target that is not created (-n)");
+  if (options.target.preallocation != Preallocation::off) return refuse("preallocation");
+  return {};
+}
+
 // What the copy with shared blocks cannot be.
 Result<void> check_reflink(const ConvertOptions& options) {
   const auto refuse = [](std::string_view what) {
@@ -260,6 +354,7 @@ Result<void> check_convert_options(const std::vector<std::string>& sources, cons
   if (options.target.backing_file && options.target.format == "raw") {
     return fail(ErrorCode::unsupported, "a raw image cannot have a backing file; use -O qcow2");
   }
+  if (options.resume) BYRE_CHECK(check_resume(options));
   if (options.all_snapshots) BYRE_CHECK(check_all_snapshots(sources, options));
   if (options.copy.reflink == Reflink::always) BYRE_CHECK(check_reflink(options));
   if (sources.size() > 1 && options.target.backing_file) {

@@ -1,5 +1,7 @@
 // Creating images by name. Everything that can be refused is refused before the file is opened for writing: a typing
 // mistake must not cost an existing image.
+#include "ops/create_file.h"
+
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -77,8 +79,7 @@ Task<Result<void>> fill_storage(Storage& storage, PathKind kind, const CreateOpt
                    *options.size_bytes);
   }
   if (storage.size_bytes() != 0) BYRE_CO_CHECK(co_await empty(storage));
-  if (is_raw) co_return co_await fill_raw(storage, options);
-  co_return co_await create_qcow2(storage, options);
+  co_return co_await ops::fill_empty_file(storage, options);
 }
 
 // Names the image where a message is about the options alone.
@@ -88,6 +89,11 @@ Result<> in_context(const std::string& path, Result<> result) {
 }
 
 }  // namespace
+
+Task<Result<void>> ops::fill_empty_file(Storage& storage, CreateOptions options) {
+  if (options.format == "raw") co_return co_await fill_raw(storage, options);
+  co_return co_await create_qcow2(storage, options);
+}
 
 Task<Result<CreateOptions>> prepare_create(std::string path, CreateOptions options) {
   BYRE_CO_CHECK(in_context(path, check_create_options(options)));

@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "byre/task/sync.h"
 #include "ops/buffer_pool.h"
+#include "ops/early_flush.h"
 
 namespace byre {
 namespace {
@@ -40,8 +41,9 @@ Task<Result<void>> copy_stretch(Disk& source, Disk& target, StretchCopy copy) {
   BYRE_CO_CHECK(check_stretches(source, target, copy));
   ops::BufferPool buffers(dd_piece_bytes);
   TaskGroup group;
+  ops::EarlyFlush early_flush(target.storage());
   Result<void> done;
-  for (std::uint64_t at = 0; at < copy.length_bytes && done && !group.failed();) {
+  for (std::uint64_t at = 0; at < copy.length_bytes && done && !group.failed() && !early_flush.failed();) {
     if (copy.cancel && copy.cancel->load()) {
       done = fail(ErrorCode::cancelled, "interrupted");
       break;
@@ -56,6 +58,7 @@ Task<Result<void>> copy_stretch(Disk& source, Disk& target, StretchCopy copy) {
     const std::uint64_t to = copy.target_offset_bytes + at;
     co_await group.wait_below(pieces_in_flight - 1);
     if (!zero) {
+      co_await early_flush.note(length);
       group.start(copy_piece(source, copy.source_offset_bytes + at, target, to, length, buffers));
     } else if (!copy.target_is_zero) {
       group.start(target.write_zeroes(to, length, ZeroMode::unmap));
@@ -64,7 +67,9 @@ Task<Result<void>> copy_stretch(Disk& source, Disk& target, StretchCopy copy) {
     if (copy.progress) copy.progress(at, copy.length_bytes);
   }
   auto joined = co_await group.join();
-  co_return done ? joined : done;
+  auto flushed = co_await early_flush.join();
+  if (done) done = joined;
+  co_return done ? flushed : done;
 }
 
 DdRange dd_range(std::uint64_t size_bytes, std::uint64_t block_bytes, std::uint64_t skip_blocks,

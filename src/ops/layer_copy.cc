@@ -14,6 +14,7 @@
 #include "byre/task/sync.h"
 #include "ops/buffer_pool.h"
 #include "ops/copy_runs.h"
+#include "ops/early_flush.h"
 #include "ops/pace.h"
 
 namespace byre::ops {
@@ -25,12 +26,15 @@ constexpr std::size_t compared_unit_bytes = 4096;
 
 class Copier {
  public:
-  Copier(LayerCopy copy, LayerRule& rule) : copy_(std::move(copy)), rule_(rule), buffers_(copied_piece_bytes) {}
+  Copier(LayerCopy copy, LayerRule& rule)
+      : copy_(std::move(copy)), rule_(rule), buffers_(copied_piece_bytes), early_flush_(copy_.target->storage()) {}
 
   Task<Result<void>> run() {
     auto done = co_await walk();
     auto joined = co_await group_.join();
     if (done) done = std::move(joined);
+    auto flushed = co_await early_flush_.join();
+    if (done) done = std::move(flushed);
     if (done) done = co_await rule_.checkpoint(copy_.size_bytes);
     co_return done;
   }
@@ -43,7 +47,7 @@ class Copier {
       if (copy_.stores_zeros && run.action == LayerAction::zero) run.action = LayerAction::copy;
       const std::uint64_t length = piece_length(run, at);
       if (run.action != LayerAction::skip) co_await start(run.action, at, length);
-      if (group_.failed()) co_return Result<void>{};
+      if (group_.failed() || early_flush_.failed()) co_return Result<void>{};
       at += length;
       if (copy_.options.progress) copy_.options.progress(at, copy_.size_bytes);
       BYRE_CO_CHECK(co_await pause_between(at));
@@ -63,6 +67,7 @@ class Copier {
       group_.start(copy_.target->write_zeroes(at, length, ZeroMode::unmap));
     } else {
       written_bytes_ += length;
+      co_await early_flush_.note(length);
       group_.start(piece(action, at, length));
     }
   }
@@ -123,6 +128,7 @@ class Copier {
   LayerRule& rule_;
   BufferPool buffers_;
   TaskGroup group_;
+  EarlyFlush early_flush_;
   std::uint64_t written_bytes_ = 0;  // since the last checkpoint
   std::uint64_t checked_bytes_ = 0;  // before it
   Pace pace_{copy_.options.bytes_per_second, copy_.options.cancel};

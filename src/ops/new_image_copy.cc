@@ -4,6 +4,8 @@
 #include "ops/new_image_copy.h"
 
 #include "base/text.h"
+#include "byre/storage/memory.h"
+#include "data/load.h"
 #include "data/new_image.h"
 #include "data/qcow2_disk.h"
 #include "ops/state_copy.h"
@@ -14,6 +16,12 @@ bool is_written_in_one_go(const ConvertOptions& options) {
   const CreateOptions& target = options.target;
   return options.create && target.format == "qcow2" && !target.backing_file &&
          target.preallocation == Preallocation::off;
+}
+
+Task<Result<format::Header>> new_image_header(CreateOptions options) {
+  MemoryStorage empty;
+  BYRE_CO_CHECK(co_await create_qcow2(empty, std::move(options)));
+  co_return co_await read_header(empty, format::HeaderUse::write);
 }
 
 Task<Result<void>> check_states(std::vector<Disk*> sources, const ConvertOptions& options) {

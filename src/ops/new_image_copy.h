@@ -15,6 +15,9 @@ namespace byre::ops {
 // A new qcow2 image without backing file and preallocation.
 bool is_written_in_one_go(const ConvertOptions& options);
 
+// The header of the image that prepare_create() has prepared.
+Task<Result<format::Header>> new_image_header(CreateOptions options);
+
 // Whether disks and options suit the wish for all snapshots: one qcow2 source, whose snapshots the target's version can
 // have. Errors: unsupported.
 Task<Result<void>> check_states(std::vector<Disk*> sources, const ConvertOptions& options);

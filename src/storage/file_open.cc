@@ -149,7 +149,7 @@ Result<std::unique_ptr<Storage>> finish_opening(ImageDescriptor descriptor, std:
 int open_beneath(int directory, const std::string& name, const FileOptions& options) {
   struct open_how how{};
   how.flags = static_cast<unsigned>(open_flags(options));
-  how.mode = options.create ? 0644 : 0;
+  how.mode = options.create ? options.mode : 0;
   how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
   int fd = -1;
   int tries = 16;  // EAGAIN: something was renamed while the kernel looked
@@ -180,7 +180,7 @@ Result<std::unique_ptr<Storage>> open_file(std::string path, FileOptions options
   BYRE_CHECK(check_options(path, options));
   int fd = -1;
   do {
-    fd = ::open(path.c_str(), open_flags(options), 0644);
+    fd = ::open(path.c_str(), open_flags(options), options.mode);
   } while (fd < 0 && errno == EINTR);
   if (fd < 0) return open_failure(path, errno);
   return finish_opening(ImageDescriptor(fd), std::move(path), options);

@@ -1,6 +1,6 @@
 #!/bin/bash
-# A conversion that fails half-way says why, exits with 1, removes a new target and empties one that it has overwritten;
-# what existed before (-n) stays a consistent image.
+# A conversion that fails half-way says why, exits with 1, removes a new target and leaves an old one as it was; one
+# that is written in place is emptied; what existed before (-n) stays a consistent image.
 set -euo pipefail
 BYRE=${BYRE:?}
 command -v qemu-img qemu-io >/dev/null || exit 77
@@ -34,9 +34,12 @@ for format in raw qcow2; do
     [[ ! -e target ]] || complain "the new $format target is still there"
   done
   echo 'former content' >target
+  fails 'too large.*the target is as it was' -f raw -O $format source.raw target
+  [[ $(cat target) == 'former content' ]] || complain "the old $format target has changed"
+  ln target second
   fails 'too large' -f raw -O $format source.raw target
   [[ -e target && ! -s target ]] || complain "the overwritten $format target is not empty"
-  rm target
+  rm target second
 done
 fails 'too large' -c -f raw -O qcow2 source.raw target
 [[ ! -e target ]] || complain 'the new compressed target is still there'
@@ -53,4 +56,5 @@ qemu-img convert -c -S 0 -O qcow2 -f raw plain.raw source.qcow2
 head -c 512 /dev/zero | tr '\0' '\377' | dd of=source.qcow2 bs=64k seek=5 conv=notrunc status=none
 fails 'compressed' -O qcow2 source.qcow2 target
 [[ ! -e target ]] || complain 'the target of a bad source is still there'
+[[ $(echo *.partial) == '*.partial' ]] || complain "left behind: $(echo *.partial)"
 exit "$failures"

@@ -73,7 +73,8 @@ def cancelled():
         file.truncate(64 << 30)
     process = subprocess.Popen([BYRE, "convert", "--errors", "json", "-c", "-S", "0", "-f", "raw", "-O", "qcow2",
                                 "long.raw", "long.qcow2"], stderr=subprocess.PIPE)
-    while not os.path.exists("long.qcow2") or os.path.getsize("long.qcow2") < 300_000:
+    made = "long.qcow2.partial"
+    while not os.path.exists(made) or os.path.getsize(made) < 300_000:
         expect(process.poll() is None, "the conversion has ended")
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
@@ -116,7 +117,7 @@ def every_code():
         "corrupt": (first_error("map", "broken"), "broken", None),
         "locked": (locked(), "image", None),
         "no-space": (first_error("convert", "-f", "raw", "-O", "qcow2", "source.raw", "new", preexec_fn=small_files),
-                     "new", 27),
+                     "new.partial", 27),
         "io": (io_failure(), None, 9),
         "cancelled": (cancelled(), None, None),
     }

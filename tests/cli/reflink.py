@@ -274,7 +274,8 @@ def always_changes_nothing_where_it_cannot(elsewhere):
                 os.unlink(target)
             if existing:
                 shutil.copyfile("source.raw", target)
-        refused("-f", "raw", "-O", "qcow2", "source.raw", far, says=f"{far}: cannot share blocks with source.raw")
+        refused("-f", "raw", "-O", "qcow2", "source.raw", far,
+                says=f"{far}.partial: cannot share blocks with source.raw")
         refused("-f", "raw", "-O", "raw", "source.raw", far, says="source.raw: Invalid cross-device link")
         refused("-f", "qcow2", "-O", "raw", "overlay.qcow2", far, says=far)
         refused("-f", "raw", "-O", "qcow2", "-o", "cluster_size=512", "source.raw", "target", says="of 512 bytes")

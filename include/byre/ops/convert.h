@@ -20,6 +20,11 @@ struct ConvertOptions {
   // The internal snapshots of the one source, which is qcow2, are copied too, with ids, dates and VM states; what they
   // share in the source they share in the target, a new qcow2 image without backing file.
   bool all_snapshots = false;
+  // What has been made so far is kept when the conversion fails or is cancelled, as NAME.partial, and gone on with if
+  // it is there: everything is read and compressed again, compared with what is there, and what differs is written, so
+  // that the result is that of a run that was not interrupted, whatever NAME.partial held. Not for targets written in
+  // place.
+  bool resume = false;
   CopyOptions copy;  // target_content is decided here: a target with backing_file is compared
 };
 
@@ -28,8 +33,14 @@ struct ConvertOptions {
 Result<void> check_convert_options(const std::vector<std::string>& sources, const ConvertOptions& options);
 
 // The target must be none of the files that the sources are made of, whatever name leads to it (refused); nothing is
-// changed before that is known. What a failed or cancelled conversion leaves of the target: nothing if the file is new,
-// an empty file if it was overwritten, a consistent image with some of the content if `create` is false.
+// changed before that is known. A new target NAME is made as NAME.partial, beside it, and renamed when it is complete;
+// it gets owner, mode and attributes of the file that it replaces, which is locked meanwhile. A failed or cancelled
+// conversion leaves NAME as it was and no NAME.partial (but see `resume`).
+//
+// Written in place are devices, mount points, files of several names, of another user, with attributes that cannot be
+// given away, in a directory that takes no file or reached through /proc, and what exists if `create` is false. A
+// failed conversion leaves of them an empty file, or, if `create` is false, a consistent image with some of the
+// content.
 Task<Result<void>> convert_images(std::vector<std::string> sources, std::string target, ConvertOptions options);
 
 }  // namespace byre

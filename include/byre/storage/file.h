@@ -35,7 +35,8 @@ enum class DiscardMode {
 
 struct FileOptions {
   bool writable = false;
-  bool create = false;     // make the file (mode 0644 less the umask) if it does not exist; needs `writable`
+  bool create = false;  // make the file (`mode` less the umask) if it does not exist; needs `writable`
+  unsigned mode = 0644;
   bool exclusive = false;  // with `create`: fail if it exists
   bool truncate = false;   // cut it to size 0, once the locks are held; needs `writable`; no effect on a device
   CacheMode cache = CacheMode::writeback;
