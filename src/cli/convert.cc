@@ -35,6 +35,8 @@ struct ConvertArguments {
   bool target_is_zero = false;
   bool all_snapshots = false;
   bool resume = false;
+  bool deduplicate = false;
+  Placement placement = Placement::compact;
   bool progress = false;
   bool quiet = false;
 };
@@ -86,6 +88,8 @@ Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::Opti
   options.target_cache = arguments.target_cache;
   options.all_snapshots = arguments.all_snapshots;
   options.resume = arguments.resume;
+  options.deduplicate = arguments.deduplicate;
+  options.placement = arguments.placement;
   options.copy.parallel_requests = arguments.parallel_requests;
   options.copy.sparse_bytes = arguments.sparse_bytes.value_or(options.copy.sparse_bytes);
   options.copy.compress = arguments.compress;
@@ -140,6 +144,11 @@ void add_target_options(Parser& parser, ConvertArguments& arguments) {
                   "with -n: the target reads as zeros, so leave zeros out");
   parser.add_flag("--resume", arguments.resume,
                   "go on with what an interrupted run has left in TARGET.partial, and leave it there when interrupted");
+  parser.add_flag("--dedup", arguments.deduplicate,
+                  "with -c: store clusters with equal content once, in a new qcow2 target");
+  add_placement(parser, arguments.placement,
+                "compact (default), or stable: the place of each cluster follows from its guest offset, so that two "
+                "versions of an image share their chunks in a deduplicating store");
   add_cache_mode(parser, "-t,--target-cache", arguments.target_cache,
                  "cache mode of the target (default: unsafe, which does not wait for the disk at the end)");
 }
@@ -172,6 +181,8 @@ void register_convert(Cli& cli) {
        "  byre convert -c -O qcow2 -o compression_type=zstd vm.qcow2 small.qcow2\n"
        "  byre convert -O qcow2 -l before-upgrade vm.qcow2 old.qcow2\n"
        "  byre convert -O qcow2 --all-snapshots -c vm.qcow2 archive.qcow2\n"
+       "  byre convert -O qcow2 -c --dedup builds.raw builds.qcow2\n"
+       "  byre convert -O qcow2 --layout stable vm.qcow2 backup.qcow2\n"
        "  byre convert -O qcow2 -B base.qcow2 -F qcow2 vm.qcow2 overlay.qcow2\n"
        "\n"
        "The target is made as TARGET.partial and renamed when it is complete; until then an old target\n"

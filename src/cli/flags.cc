@@ -115,6 +115,17 @@ Option add_reflink(Parser& parser, Reflink& reflink, const std::string& descript
   return parser.add_option("--reflink", parse, description).type_name("WHEN");
 }
 
+Option add_placement(Parser& parser, Placement& placement, const std::string& description) {
+  const auto parse = [&placement](const std::string& text) -> Result<> {
+    if (text != "compact" && text != "stable") {
+      return fail(ErrorCode::invalid_argument, "--layout must be compact or stable, not '{}'", escape_untrusted(text));
+    }
+    placement = text == "stable" ? Placement::stable : Placement::compact;
+    return {};
+  };
+  return parser.add_option("--layout", parse, description).type_name("KIND");
+}
+
 Option add_snapshot(Parser& parser, std::optional<std::string>& snapshot, const std::string& names,
                     const std::string& of) {
   return parser

@@ -8,7 +8,7 @@
 
 #include "byre/base/result.h"
 #include "byre/data/disk.h"
-#include "byre/ops/copy.h"
+#include "byre/ops/convert.h"
 #include "byre/storage/file.h"
 #include "cli/parser.h"
 #include "ops/option_list.h"
@@ -32,6 +32,7 @@ Option add_events(Parser& parser);                          // --progress json:F
 Option add_output(Parser& parser, OutputFormat& output);    // --output=human|json
 
 Option add_reflink(Parser& parser, Reflink& reflink, const std::string& description);  // --reflink=auto|always|never
+Option add_placement(Parser& parser, Placement& placement, const std::string& description);  // --layout=compact|stable
 
 // An internal snapshot, as "ID_OR_NAME", "snapshot.id=ID" or "snapshot.name=NAME". "-l" means something else in map.
 Option add_snapshot(Parser& parser, std::optional<std::string>& snapshot, const std::string& names = "-l,--snapshot",

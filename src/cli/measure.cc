@@ -27,8 +27,19 @@ struct MeasureArguments {
   bool exact = false;
   bool compress = false;
   bool all_snapshots = false;
+  bool deduplicate = false;
+  Placement placement = Placement::compact;
   Reflink reflink = Reflink::never;
 };
+
+// An option that only the exact size depends on; empty if there is none.
+std::string_view exact_option(const MeasureArguments& arguments) {
+  if (arguments.compress) return "-c";
+  if (arguments.all_snapshots) return "--all-snapshots";
+  if (arguments.deduplicate) return "--dedup";
+  if (arguments.placement != Placement::compact) return "--layout";
+  return arguments.reflink != Reflink::never ? "--reflink" : "";
+}
 
 Task<Result<std::unique_ptr<Disk>>> open_source(MeasureArguments arguments) {
   OpenOptions options = open_options(arguments.open);
@@ -49,6 +60,8 @@ Task<Result<Measurement>> measure_open(Disk& disk, MeasureTarget target, const M
   ConvertOptions exact;
   exact.target = target.options;
   exact.all_snapshots = arguments.all_snapshots;
+  exact.deduplicate = arguments.deduplicate;
+  exact.placement = arguments.placement;
   exact.copy.compress = arguments.compress;
   exact.copy.reflink = arguments.reflink;
   exact.copy.progress = [&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
@@ -96,10 +109,8 @@ int run_measure(const MeasureArguments& arguments) {
     print_error("-l needs an image");
     return exit_failure;
   }
-  if (!arguments.exact && (arguments.compress || arguments.all_snapshots || arguments.reflink != Reflink::never)) {
-    print_error(fmt::format("{} needs --exact", arguments.compress        ? "-c"
-                                                : arguments.all_snapshots ? "--all-snapshots"
-                                                                          : "--reflink"));
+  if (!arguments.exact && !exact_option(arguments).empty()) {
+    print_error(fmt::format("{} needs --exact", exact_option(arguments)));
     return exit_failure;
   }
   if (arguments.snapshot && arguments.all_snapshots) {
@@ -129,6 +140,8 @@ void register_measure(Cli& cli) {
                   "read the data, and tell to the byte what convert would make (required size)");
   parser.add_flag("-c,--compress", arguments.compress, "with --exact: with compressed clusters");
   parser.add_flag("--all-snapshots", arguments.all_snapshots, "with --exact: with the internal snapshots");
+  parser.add_flag("--dedup", arguments.deduplicate, "with --exact: with equal clusters stored once");
+  add_placement(parser, arguments.placement, "with --exact: compact (default) or stable");
   add_reflink(parser, arguments.reflink,
               "with --exact: what convert with this --reflink makes where blocks can be shared (default: never)");
   add_output(parser, arguments.output);

@@ -1,6 +1,7 @@
 // A refcount block is placed as soon as all clusters that it counts have been handed out, and its own cluster is
 // counted by one of the next. The last ones and the table lie at the end and count themselves, so their number is a
 // fixed point, found by repeating the estimate. Places are decided at once, and written when the caller can wait.
+// Blocks with counts that may change have their places as the others, and are written at the end.
 //
 // Leaves out: preallocation.
 
@@ -29,20 +30,32 @@ std::vector<std::byte> encode_table(const std::vector<std::uint64_t>& entries) {
 
 }  // namespace
 
-ImageWriter::ImageWriter(Storage& storage, format::Header header)
-    : storage_(storage), header_(std::move(header)), geometry_(header_.geometry()) {}
-
-Task<Result<void>> ImageWriter::begin() {
-  const std::uint64_t header_end = std::min(storage_.size_bytes(), geometry_.cluster_size_bytes());
+Task<Result<void>> erase_image(Storage& storage, std::uint64_t cluster_bytes) {
+  const std::uint64_t header_end = std::min(storage.size_bytes(), cluster_bytes);
   if (header_end == 0) co_return Result<void>{};
-  BYRE_CO_CHECK(co_await storage_.zero(0, header_end, false));
-  [[maybe_unused]] const auto cut = co_await storage_.resize(header_end);  // a device keeps its length
+  BYRE_CO_CHECK(co_await storage.zero(0, header_end, false));
+  [[maybe_unused]] const auto cut = co_await storage.resize(header_end);  // a device keeps its length
   co_return Result<void>{};
 }
 
+Task<Result<void>> write_header_last(Storage& storage, const format::Header& header) {
+  BYRE_CO_TRY(const std::vector<std::byte> encoded, format::encode_header(header));
+  BYRE_CO_CHECK(co_await storage.flush());
+  const ConstBytes bytes(encoded);
+  BYRE_CO_CHECK(co_await write_bytes(storage, 0, bytes));
+  co_return co_await storage.flush();
+}
+
+ImageWriter::ImageWriter(Storage& storage, format::Header header)
+    : storage_(storage), header_(std::move(header)), geometry_(header_.geometry()) {}
+
+std::uint64_t ImageWriter::most_references() const {
+  return std::min<std::uint64_t>(format::max_refcount(geometry_.refcount_order),
+                                 std::numeric_limits<std::uint32_t>::max());
+}
+
 Result<void> ImageWriter::check_references(std::uint64_t references) const {
-  const std::uint64_t most = std::min<std::uint64_t>(format::max_refcount(geometry_.refcount_order),
-                                                     std::numeric_limits<std::uint32_t>::max());
+  const std::uint64_t most = most_references();
   if (references <= most) return {};
   return fail_in(storage_.name(), ErrorCode::unsupported,
                  "a cluster would have {} references, but refcount_bits={} counts to {}: use wider refcounts",
@@ -81,24 +94,53 @@ void ImageWriter::take_block(HostOffset at) {
     format::store_refcount(block.data(), geometry_.refcount_order, i, counts_[i]);
   }
   counts_.erase(counts_.begin(), counts_.begin() + static_cast<std::ptrdiff_t>(count));
+  if (kept_end_ > first_count_) {
+    kept_blocks_.emplace(blocks_.size(), std::move(block));
+  } else {
+    pending_.emplace_back(at, std::move(block));
+  }
   first_count_ += count;
   blocks_.push_back(at);
-  pending_.emplace_back(at, std::move(block));
+}
+
+std::uint64_t ImageWriter::count_of(std::uint64_t cluster) const {
+  if (cluster >= first_count_) return counts_[cluster - first_count_];
+  const Buffer& block = kept_blocks_.at(geometry_.refcount_table_index(cluster));
+  return format::load_refcount(block.data(), geometry_.refcount_order, geometry_.refcount_block_index(cluster));
+}
+
+void ImageWriter::add_to_count(std::uint64_t cluster) {
+  const std::uint64_t count = count_of(cluster) + 1;
+  if (cluster >= first_count_) {
+    counts_[cluster - first_count_] = static_cast<std::uint32_t>(count);
+    return;
+  }
+  Buffer& block = kept_blocks_.at(geometry_.refcount_table_index(cluster));
+  format::store_refcount(block.data(), geometry_.refcount_order, geometry_.refcount_block_index(cluster), count);
+}
+
+bool ImageWriter::add_reference(HostOffset at, std::uint64_t length_bytes, std::uint64_t most) {
+  const std::uint64_t first = geometry_.cluster_index(at);
+  const std::uint64_t last = geometry_.cluster_index(at + (length_bytes - 1));
+  for (std::uint64_t cluster = first; cluster <= last; ++cluster) {
+    if (count_of(cluster) >= std::min(most, most_references())) return false;
+  }
+  for (std::uint64_t cluster = first; cluster <= last; ++cluster) add_to_count(cluster);
+  return true;
 }
 
 Result<HostOffset> ImageWriter::place_payload(std::uint64_t payload_bytes, std::uint64_t references) {
-  std::uint64_t begin = payload_end_bytes_;
-  const bool goes_on = begin % geometry_.cluster_size_bytes() != 0;
-  if (!goes_on || !check_references(counts_.back() + references)) {
-    BYRE_TRY(const HostOffset at, place(1, references));
-    begin = at.bytes;
-  } else {
-    counts_.back() += static_cast<std::uint32_t>(references);
-  }
-  if (begin + payload_bytes > cluster_count() << geometry_.cluster_bits) BYRE_CHECK(place(1, references));
-  // A refcount block may have come behind it.
+  const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
+  const std::uint64_t used_bytes = payload_end_bytes_ % cluster_size;
+  const bool goes_on = used_bytes != 0 && used_bytes + payload_bytes <= 2 * cluster_size &&
+                       check_references(counts_.back() + references);
+  const std::uint64_t begin = goes_on ? payload_end_bytes_ : cluster_count() << geometry_.cluster_bits;
   const std::uint64_t end = begin + payload_bytes;
-  payload_end_bytes_ = ceil_div(end, geometry_.cluster_size_bytes()) == cluster_count() ? end : 0;
+  if (goes_on) counts_.back() += static_cast<std::uint32_t>(references);
+  const std::uint64_t more = ceil_div(end, cluster_size) - cluster_count();
+  if (more > 0) BYRE_CHECK(place(more, references));
+  // A refcount block may have come behind it.
+  payload_end_bytes_ = ceil_div(end, cluster_size) == cluster_count() ? end : 0;
   return HostOffset(begin);
 }
 
@@ -166,6 +208,7 @@ Task<Result<void>> ImageWriter::store_counts() {
   counts_.resize(counts_.size() + blocks + table_clusters, 1);
   for (std::uint64_t i = 0; i < blocks; ++i) take_block(first_block + (i << geometry_.cluster_bits));
   BYRE_ASSERT(counts_.empty());
+  for (auto& [index, block] : std::exchange(kept_blocks_, {})) pending_.emplace_back(blocks_[index], std::move(block));
   std::vector<std::uint64_t> table(table_clusters * geometry_.refcount_table_entries_per_cluster());
   for (std::size_t i = 0; i < blocks_.size(); ++i) table[i] = format::encode_refcount_table_entry(blocks_[i]);
   const std::vector<std::byte> bytes = encode_table(table);
@@ -174,14 +217,6 @@ Task<Result<void>> ImageWriter::store_counts() {
   BYRE_CO_CHECK(co_await write_pending());
   const ConstBytes all(bytes);
   co_return co_await write_bytes(storage_, header_.refcount_table.bytes, all);
-}
-
-Task<Result<void>> ImageWriter::write_header() {
-  BYRE_CO_TRY(const std::vector<std::byte> header, format::encode_header(header_));
-  BYRE_CO_CHECK(co_await storage_.flush());
-  const ConstBytes bytes(header);
-  BYRE_CO_CHECK(co_await write_bytes(storage_, 0, bytes));
-  co_return co_await storage_.flush();
 }
 
 Task<Result<void>> ImageWriter::finish(Tables tables) {
@@ -196,7 +231,7 @@ Task<Result<void>> ImageWriter::finish(Tables tables) {
   BYRE_CO_TRY(const std::vector<std::byte> table, format::encode_snapshot_table(tables.snapshots, tables.size_bytes));
   BYRE_CO_TRY(header_.snapshot_table, co_await store(table));
   BYRE_CO_CHECK(co_await store_counts());
-  co_return co_await write_header();
+  co_return co_await write_header_last(storage_, header_);
 }
 
 }  // namespace byre

@@ -11,30 +11,16 @@
 #include "base/math.h"
 #include "base/text.h"
 #include "byre/base/assert.h"
-#include "data/payload.h"
-#include "data/range.h"
 #include "format/entry.h"
 
 namespace byre {
 
 NewImageDisk::NewImageDisk(Storage& storage, format::Header header, bool rising, const std::atomic<bool>* cancel)
-    : storage_(storage),
+    : WriteOnlyDisk(storage, header.geometry(), header.virtual_size_bytes),
       writer_(storage, std::move(header)),
-      geometry_(writer_.geometry()),
-      size_bytes_(writer_.header().virtual_size_bytes),
       rising_(rising),
       cancel_(cancel),
-      l1_(geometry_.required_l1_entries(size_bytes_)) {}
-
-Task<Result<void>> NewImageDisk::begin() { return writer_.begin(); }
-
-Result<void> NewImageDisk::check_clusters(std::uint64_t offset_bytes, std::uint64_t length_bytes) const {
-  const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
-  const bool to_the_end = offset_bytes + length_bytes == size_bytes_;
-  if (offset_bytes % cluster_size == 0 && (length_bytes % cluster_size == 0 || to_the_end)) return {};
-  return fail_in(storage_.name(), ErrorCode::invalid_argument, "{} bytes at {} are not whole clusters of {} bytes",
-                 length_bytes, offset_bytes, cluster_size);
-}
+      l1_(geometry().required_l1_entries(writer_.header().virtual_size_bytes)) {}
 
 Result<void> NewImageDisk::place_table(std::uint64_t l1_index, const std::vector<std::uint64_t>& words) {
   BYRE_TRY(const HostOffset at, writer_.place_table(words, 1));
@@ -50,22 +36,22 @@ Result<std::vector<std::uint64_t>*> NewImageDisk::table_for(std::uint64_t l1_ind
   }
   BYRE_ASSERT(l1_[l1_index] == 0);
   std::vector<std::uint64_t>& words = tables_[l1_index];
-  words.resize(geometry_.l2_entries());
+  words.resize(geometry().l2_entries());
   return &words;
 }
 
 Result<std::vector<NewImageDisk::Run>> NewImageDisk::place(std::uint64_t offset_bytes, std::uint64_t length_bytes) {
   std::vector<Run> runs;
-  const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
+  const std::uint64_t cluster_size = geometry().cluster_size_bytes();
   while (length_bytes > 0) {
     const GuestOffset guest(offset_bytes);
-    const std::uint64_t first = geometry_.l2_index(guest);
-    BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry_.l1_index(guest)));
+    const std::uint64_t first = geometry().l2_index(guest);
+    BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry().l1_index(guest)));
     const std::uint64_t count = std::min(
-        {ceil_div(length_bytes, cluster_size), geometry_.l2_entries() - first, writer_.clusters_before_block()});
+        {ceil_div(length_bytes, cluster_size), geometry().l2_entries() - first, writer_.clusters_before_block()});
     BYRE_TRY(const HostOffset at, writer_.place(count, 1));
     for (std::uint64_t i = 0; i < count; ++i) {
-      (*words)[first + i] = format::encode_l2_word(geometry_, format::L2Entry::normal(at + i * cluster_size, true));
+      (*words)[first + i] = format::encode_l2_word(geometry(), format::L2Entry::normal(at + i * cluster_size, true));
     }
     const std::uint64_t length = std::min(length_bytes, count * cluster_size);
     runs.push_back({guest, at, length});
@@ -79,30 +65,23 @@ Result<std::vector<NewImageDisk::Run>> NewImageDisk::place(std::uint64_t offset_
 Task<Result<void>> NewImageDisk::write_runs(std::vector<Run> runs, ConstBytes data) {
   BYRE_CO_CHECK(co_await writer_.write_pending());
   for (const Run& run : runs) {
-    const std::vector<std::byte> tail(round_up(run.length_bytes, geometry_.cluster_size_bytes()) - run.length_bytes);
+    const std::vector<std::byte> tail(round_up(run.length_bytes, geometry().cluster_size_bytes()) - run.length_bytes);
     const ConstBytes parts[] = {data.subspan(run.guest - runs.front().guest, run.length_bytes), tail};
     const std::span<const ConstBytes> all = parts;
-    BYRE_CO_CHECK(co_await storage_.write(run.at.bytes, all));
+    BYRE_CO_CHECK(co_await storage().write(run.at.bytes, all));
   }
   co_return Result<void>{};
 }
 
 Task<Result<void>> NewImageDisk::write(std::uint64_t offset_bytes, ConstBytes data) {
-  BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
   BYRE_CO_TRY(std::vector<Run> runs, place(offset_bytes, data.size()));
   co_return co_await write_runs(std::move(runs), data);
 }
 
-std::uint64_t NewImageDisk::clone_unit_bytes() const {
-  const std::uint64_t block = storage_.clone_block_bytes();
-  return block != 0 && geometry_.cluster_size_bytes() % block == 0 ? geometry_.cluster_size_bytes() : 0;
-}
-
 // Behind what has been written the file reads as zeros: what no piece covers needs nothing.
 Task<Result<void>> NewImageDisk::clone(std::uint64_t offset_bytes, std::uint64_t length_bytes,
                                        std::span<const ClonePiece> pieces) {
-  BYRE_CO_CHECK(check_change(*this, offset_bytes, length_bytes));
   BYRE_CO_CHECK(check_clusters(offset_bytes, length_bytes));
   BYRE_CO_TRY(const std::vector<Run> runs, place(offset_bytes, length_bytes));
   BYRE_CO_CHECK(co_await writer_.write_pending());
@@ -113,7 +92,7 @@ Task<Result<void>> NewImageDisk::clone(std::uint64_t offset_bytes, std::uint64_t
       BYRE_ASSERT(run != runs.end());
       const std::uint64_t inside = piece.offset_bytes - run->guest.bytes;
       const std::uint64_t length = std::min(piece.length_bytes, run->length_bytes - inside);
-      BYRE_CO_CHECK(co_await storage_.clone(run->at.bytes + inside, *piece.source, piece.source_offset_bytes, length));
+      BYRE_CO_CHECK(co_await storage().clone(run->at.bytes + inside, *piece.source, piece.source_offset_bytes, length));
       piece.offset_bytes += length;
       piece.source_offset_bytes += length;
       piece.length_bytes -= length;
@@ -125,34 +104,69 @@ Task<Result<void>> NewImageDisk::clone(std::uint64_t offset_bytes, std::uint64_t
 Result<std::vector<NewImageDisk::Run>> NewImageDisk::place_payload(std::uint64_t offset_bytes,
                                                                    std::uint64_t payload_bytes) {
   const GuestOffset guest(offset_bytes);
-  BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry_.l1_index(guest)));
+  BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry().l1_index(guest)));
   BYRE_TRY(const HostOffset at, writer_.place_payload(payload_bytes, 1));
-  const auto extent = format::make_compressed_extent(geometry_, at, payload_bytes);
+  const auto extent = format::make_compressed_extent(geometry(), at, payload_bytes);
   if (!extent) return fail(ErrorCode::no_space, "{}", format::describe(extent.error()));
-  (*words)[geometry_.l2_index(guest)] = format::encode_l2_word(geometry_, format::L2Entry::from_compressed(*extent));
+  (*words)[geometry().l2_index(guest)] = format::encode_l2_word(geometry(), format::L2Entry::from_compressed(*extent));
   return std::vector<Run>{{guest, at, payload_bytes}};
 }
 
-// An empty payload did not become smaller: the cluster is stored as it is.
-Task<Result<void>> NewImageDisk::write_compressed(std::uint64_t offset_bytes, ConstBytes data) {
-  BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
-  BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
-  const std::uint64_t ticket = compressed_order_.take();
-  const auto payload = co_await compress_in_worker(writer_.header().compression_type, compression_level(), data,
-                                                   geometry_.cluster_size_bytes(), cancel_);
-  co_await compressed_order_.wait_for(ticket);
-  const bool plain = payload && payload->size_bytes == 0;
-  Result<std::vector<Run>> placed;
-  if (payload) placed = plain ? place(offset_bytes, data.size()) : place_payload(offset_bytes, payload->size_bytes);
-  compressed_order_.pass();
-  if (!payload) co_return std::unexpected(payload.error());
-  BYRE_CO_TRY(std::vector<Run> runs, std::move(placed));
-  if (plain) co_return co_await write_runs(std::move(runs), data);
-  BYRE_CO_CHECK(co_await writer_.write_pending());
-  co_return co_await write_bytes(storage_, runs.front().at.bytes, payload->bytes());
+Task<Result<Payload>> NewImageDisk::compress(ConstBytes data, bool shareable) {
+  return compress_in_worker(writer_.header().compression_type, compression_level(), data,
+                            geometry().cluster_size_bytes(), cancel_,
+                            shareable ? Incompressible::stored : Incompressible::stays);
 }
 
-Task<Result<void>> NewImageDisk::flush() { co_return Result<void>{}; }
+// Whether the cluster got the payload of one that is known.
+Result<bool> NewImageDisk::share_known(std::uint64_t offset_bytes, const ClusterDigest& digest) {
+  const GuestOffset guest(offset_bytes);
+  BYRE_TRY(std::vector<std::uint64_t>* const words, table_for(geometry().l1_index(guest)));
+  const std::uint64_t word = sharing_->share(digest);
+  (*words)[geometry().l2_index(guest)] = word;
+  return word != 0;
+}
+
+// An empty payload did not become smaller: the cluster is stored as it is.
+Result<std::vector<NewImageDisk::Run>> NewImageDisk::place_compressed(std::uint64_t offset_bytes,
+                                                                      std::uint64_t length_bytes,
+                                                                      std::uint64_t payload_bytes,
+                                                                      const std::optional<ClusterDigest>& digest) {
+  if (payload_bytes == 0) return place(offset_bytes, length_bytes);
+  const bool kept = digest && sharing_->prepare(*digest);
+  BYRE_TRY(std::vector<Run> runs, place_payload(offset_bytes, payload_bytes));
+  const GuestOffset guest(offset_bytes);
+  if (kept) sharing_->remember(*digest, tables_.at(geometry().l1_index(guest))[geometry().l2_index(guest)]);
+  return runs;
+}
+
+// Places follow from the contents in their order alone: what is known before its turn has come is not compressed, and
+// if it cannot be shared then, it is compressed during the turn.
+Task<Result<void>> NewImageDisk::write_compressed(std::uint64_t offset_bytes, ConstBytes data) {
+  BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
+  const std::uint64_t ticket = compressed_order_.take();
+  std::optional<ClusterDigest> digest;
+  if (sharing_) digest = co_await sharing_->digest_of(data);
+  const bool known = digest && sharing_->knows(*digest);
+  Result<Payload> payload;
+  if (!known) payload = co_await compress(data, digest.has_value());
+  co_await compressed_order_.wait_for(ticket);
+  Result<bool> shared = false;
+  if (payload && digest) shared = share_known(offset_bytes, *digest);
+  const bool missing = known && shared && !*shared;
+  if (missing) payload = co_await compress(data, true);
+  Result<std::vector<Run>> placed;
+  if (payload && shared && !*shared) {
+    placed = place_compressed(offset_bytes, data.size(), payload->size_bytes, digest);
+  }
+  compressed_order_.pass();
+  if (!payload) co_return std::unexpected(std::move(payload).error());
+  BYRE_CO_CHECK(shared);
+  BYRE_CO_TRY(std::vector<Run> runs, std::move(placed));
+  if (runs.empty() || payload->size_bytes == 0) co_return co_await write_runs(std::move(runs), data);
+  BYRE_CO_CHECK(co_await writer_.write_pending());
+  co_return co_await write_bytes(storage(), runs.front().at.bytes, payload->bytes());
+}
 
 Task<Result<void>> NewImageDisk::close() {
   for (const auto& [l1_index, words] : std::exchange(tables_, {})) {
@@ -160,31 +174,9 @@ Task<Result<void>> NewImageDisk::close() {
     BYRE_CO_CHECK(co_await writer_.write_pending());
   }
   ImageWriter::Tables tables;
-  tables.size_bytes = size_bytes_;
+  tables.size_bytes = size_bytes();
   tables.l1 = std::move(l1_);
   co_return co_await writer_.finish(std::move(tables));
-}
-
-Error NewImageDisk::unsupported() const {
-  return Error(ErrorCode::unsupported, "an image that is being made can only be written").in_file(storage_.name());
-}
-
-Task<Result<void>> NewImageDisk::read(std::uint64_t, Bytes) { co_return std::unexpected(unsupported()); }
-
-Task<Result<void>> NewImageDisk::write_zeroes(std::uint64_t, std::uint64_t, ZeroMode) {
-  co_return std::unexpected(unsupported());
-}
-
-Task<Result<void>> NewImageDisk::discard(std::uint64_t, std::uint64_t) { co_return std::unexpected(unsupported()); }
-
-Task<Result<void>> NewImageDisk::resize(std::uint64_t, Preallocation) { co_return std::unexpected(unsupported()); }
-
-Task<Result<BlockStatus>> NewImageDisk::status(std::uint64_t, std::uint64_t) {
-  co_return std::unexpected(unsupported());
-}
-
-Task<Result<BlockStatus>> NewImageDisk::layer_status(std::uint64_t, std::uint64_t) {
-  co_return std::unexpected(unsupported());
 }
 
 }  // namespace byre

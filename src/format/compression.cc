@@ -12,6 +12,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 #include <vector>
@@ -25,6 +26,9 @@ namespace byre::format {
 namespace {
 
 constexpr int largest_zstd_window_bits = 23;
+constexpr std::size_t longest_stored_block = 65535;  // of deflate
+constexpr std::size_t stored_block_overhead = 5;
+constexpr std::size_t zstd_frame_overhead = 64;  // more than its headers have
 
 template <class T, auto release>
 struct Releaser {
@@ -69,6 +73,20 @@ std::size_t zstd_cluster(int level, ConstBytes cluster, Bytes target) {
   const std::size_t size =
       ZSTD_compressCCtx(context.get(), target.data(), target.size(), cluster.data(), cluster.size(), level);
   return ZSTD_isError(size) ? 0 : size;
+}
+
+// Blocks that are not compressed: a byte that says so and whether it is the last one, the length, and its complement.
+std::size_t deflate_stored(ConstBytes cluster, Bytes target) {
+  std::size_t size = 0;
+  for (std::size_t at = 0; at < cluster.size(); at += longest_stored_block) {
+    const std::size_t length = std::min(longest_stored_block, cluster.size() - at);
+    const bool last = at + length == cluster.size();
+    const std::size_t head[] = {last, length & 0xff, length >> 8, ~length & 0xff, ~length >> 8 & 0xff};
+    for (const std::size_t byte : head) target[size++] = static_cast<std::byte>(byte);
+    std::ranges::copy(cluster.subspan(at, length), target.begin() + static_cast<std::ptrdiff_t>(size));
+    size += length;
+  }
+  return size;
 }
 
 Result<void> inflate_overlong(ConstBytes payload, Bytes cluster) {
@@ -125,6 +143,19 @@ std::size_t compress_cluster(CompressionType type, int level, ConstBytes cluster
   if (level == 0) level = default_compression_level(type);
   BYRE_ASSERT(level >= 1 && level <= most_level);
   return type == CompressionType::zstd ? zstd_cluster(level, cluster, target) : deflate_cluster(level, cluster, target);
+}
+
+std::size_t longest_stored_bytes(std::size_t cluster_bytes) {
+  const std::size_t blocks = cluster_bytes / longest_stored_block + 1;
+  return cluster_bytes + blocks * stored_block_overhead + zstd_frame_overhead;
+}
+
+std::size_t store_cluster(CompressionType type, ConstBytes cluster, Bytes target) {
+  BYRE_ASSERT(target.size() >= longest_stored_bytes(cluster.size()));
+  if (type == CompressionType::deflate) return deflate_stored(cluster, target);
+  const std::size_t size = zstd_cluster(1, cluster, target);
+  BYRE_ASSERT(size > 0);
+  return size;
 }
 
 Result<void> decompress_cluster(CompressionType type, ConstBytes payload, Bytes cluster) {

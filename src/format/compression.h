@@ -18,6 +18,11 @@ int default_compression_level(CompressionType type);
 // window that other readers have. Equal clusters make equal payloads, on any x86-64 processor with SSE 4.2.
 std::size_t compress_cluster(CompressionType type, int level, ConstBytes cluster, Bytes target);
 
+// A payload of any cluster, also of one that does not become smaller. Of at most so many bytes, which `target` has; for
+// clusters of 512 bytes and more that is less than two clusters.
+std::size_t longest_stored_bytes(std::size_t cluster_bytes);
+std::size_t store_cluster(CompressionType type, ConstBytes cluster, Bytes target);
+
 // Fills `cluster` completely from `payload`, which may go on behind the end of the stream. Memory is bounded whatever
 // the payload says, nothing is written behind `cluster` (H-34). Error: io.
 Result<void> decompress_cluster(CompressionType type, ConstBytes payload, Bytes cluster);

@@ -247,6 +247,7 @@ Task<Result<void>> Conversion::make_staged(StagedFile& staged, CreateOptions cre
 Task<Result<void>> Conversion::run_with_sources() {
   BYRE_CO_CHECK(check_separate());
   BYRE_CO_CHECK(co_await ops::check_states(sources(), options_));
+  BYRE_CO_CHECK(ops::check_new_image(copy_size_bytes(sources()), options_));
   if (!options_.create) co_return co_await make_in_place();
   BYRE_CO_TRY(CreateOptions create, co_await prepare_staged());
   const Result<bool> partial = check_not_a_source(StagedFile::partial_path(target_path_));
@@ -357,6 +358,7 @@ Result<void> check_convert_options(const std::vector<std::string>& sources, cons
   if (options.resume) BYRE_CHECK(check_resume(options));
   if (options.all_snapshots) BYRE_CHECK(check_all_snapshots(sources, options));
   if (options.copy.reflink == Reflink::always) BYRE_CHECK(check_reflink(options));
+  BYRE_CHECK(ops::check_new_image_options(options));
   if (sources.size() > 1 && options.target.backing_file) {
     return fail(ErrorCode::invalid_argument, "several sources and a backing file of the target do not go together");
   }

@@ -84,6 +84,7 @@ Task<Result<std::uint64_t>> measure_exactly(Disk& source, ConvertOptions options
   }
   if (!ops::is_written_in_one_go(options)) co_return co_await empty_size(std::move(options.target));
   BYRE_CO_CHECK(co_await ops::check_states(sources, options));
+  BYRE_CO_CHECK(ops::check_new_image(*options.target.size_bytes, options));
   BYRE_CO_TRY(format::Header header, co_await ops::new_image_header(options.target));
   LengthOnly file(options.copy.reflink == Reflink::never ? 0 : source.storage().clone_block_bytes());
   BYRE_CO_CHECK(co_await ops::write_new_image(sources, file, std::move(header), options));

@@ -22,8 +22,16 @@ Task<Result<format::Header>> new_image_header(CreateOptions options);
 // have. Errors: unsupported.
 Task<Result<void>> check_states(std::vector<Disk*> sources, const ConvertOptions& options);
 
-// What `target` holds is lost; `header` says what the image will be, its size included. Of `options` count copy and
-// all_snapshots. Errors: those of copy_disks() and copy_states(); then the target holds no image.
+// Judges the options alone: whether deduplication and placement suit the rest. Errors: invalid_argument, unsupported.
+Result<void> check_new_image_options(const ConvertOptions& options);
+
+// Whether the image that options and size ask for can be made, as far as it is known before. Errors: unsupported (no
+// library to hash with), invalid_argument (its tables are above the limits).
+Result<void> check_new_image(std::uint64_t size_bytes, const ConvertOptions& options);
+
+// What `target` holds is lost; `header` says what the image will be, its size included. Of `options` count copy,
+// all_snapshots, deduplicate and placement. Errors: those of copy_disks() and copy_states(); then the target holds no
+// image.
 Task<Result<void>> write_new_image(std::vector<Disk*> sources, Storage& target, format::Header header,
                                    const ConvertOptions& options);
 

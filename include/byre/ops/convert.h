@@ -11,6 +11,12 @@
 
 namespace byre {
 
+// Where clusters lie in a new qcow2 image.
+enum class Placement {
+  compact,  // one behind the other, as they come
+  stable,   // each at the place that follows from its guest offset, so that two versions of a disk make equal stretches
+};
+
 struct ConvertOptions {
   OpenOptions source;    // for every source, always read-only; its backing policy holds for the target too
   CreateOptions target;  // the size comes from the sources; without `create` only format and backing_file count
@@ -25,6 +31,10 @@ struct ConvertOptions {
   // that the result is that of a run that was not interrupted, whatever NAME.partial held. Not for targets written in
   // place.
   bool resume = false;
+  // Compressed clusters with equal content are stored once (copy.compress). For a new qcow2 target without backing file
+  // and preallocation, as is any placement but the compact one.
+  bool deduplicate = false;
+  Placement placement = Placement::compact;
   CopyOptions copy;  // target_content is decided here: a target with backing_file is compared
 };
 
