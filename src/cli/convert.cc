@@ -1,6 +1,10 @@
 // byre convert: copies images into a new image of any format (docs/format.md C-26).
 #include "byre/ops/convert.h"
 
+#include <unistd.h>
+
+#include <algorithm>
+
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
@@ -95,6 +99,7 @@ Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::Opti
   options.copy.compress = arguments.compress;
   BYRE_TRY(options.copy.compression_level, compression_level(arguments));
   options.copy.out_of_order = arguments.out_of_order;
+  options.search_zeros = arguments.sparse_bytes.value_or(0) != 0;
   options.copy.bytes_per_second = arguments.rate.value_or(0);
   BYRE_TRY(options.copy.reflink, reflink_mode(arguments));
   return options;
@@ -103,6 +108,17 @@ Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::Opti
 Task<Result<int>> convert(std::vector<std::string> sources, std::string target, ConvertOptions options) {
   BYRE_CO_CHECK(co_await convert_images(std::move(sources), std::move(target), std::move(options)));
   co_return exit_success;
+}
+
+// The streams that "-" stands for.
+Result<void> open_streams(const ConvertArguments& arguments, ConvertOptions& options) {
+  const auto sources_end = arguments.files.end() - 1;
+  const bool from_stream = std::find(arguments.files.begin(), sources_end, "-") != sources_end;
+  if (from_stream) options.source_pipe = std::make_shared<PipeReader>(STDIN_FILENO, "standard input", &interrupted());
+  if (*sources_end != "-") return {};
+  BYRE_CHECK(check_standard_output_takes_data(arguments.progress));
+  options.target_pipe = std::make_shared<PipeWriter>(STDOUT_FILENO, "standard output", &interrupted());
+  return {};
 }
 
 int run_convert(const ConvertArguments& arguments) {
@@ -116,6 +132,7 @@ int run_convert(const ConvertArguments& arguments) {
   auto options = read_options(arguments, *std::move(list));
   const std::string target = arguments.files.back();
   if (!options) return report(std::unexpected(std::move(options).error().in_file(target)));
+  if (const auto opened = open_streams(arguments, *options); !opened) return report(opened);
   std::vector<std::string> sources = arguments.files;
   sources.pop_back();
   Progress progress(arguments.progress, arguments.quiet, "converting");
@@ -184,6 +201,7 @@ void register_convert(Cli& cli) {
        "  byre convert -O qcow2 -c --dedup builds.raw builds.qcow2\n"
        "  byre convert -O qcow2 --layout stable vm.qcow2 backup.qcow2\n"
        "  byre convert -O qcow2 -B base.qcow2 -F qcow2 vm.qcow2 overlay.qcow2\n"
+       "  byre convert -O qcow2 vm.qcow2 - | ssh host byre convert -O qcow2 - vm.qcow2\n"
        "\n"
        "The target is made as TARGET.partial and renamed when it is complete; until then an old target\n"
        "stays as it was, and needs its space. Written in place: devices, files with hard links, of other\n"
@@ -196,9 +214,15 @@ void register_convert(Cli& cli) {
        "  4      1.8 times as fast, 0.4 % larger\n"
        "  5, 6   1.5 times as fast, as small\n"
        "  7      1.4 times as fast, 0.5 % smaller\n"
-       "  8, 9   1.3 times as fast, 0.8 % smaller\n"},
+       "  8, 9   1.3 times as fast, 0.8 % smaller\n"
+       "\n"
+       "- is a stream: standard input as the only source, standard output as the target. A qcow2 image that is\n"
+       "written as a stream has its tables in front, and stores each cluster that has any data; with -c or -S the\n"
+       "sources are read twice (-c: twice the compressor's work). One that is read from a stream needs its tables\n"
+       "in front of what they map and its data in order, as it then has; a raw one may have any length. The file\n"
+       "of that name is ./-\n"},
       run_convert);
-  parser.add_option("files", arguments.files, "the sources, concatenated, and the target");
+  parser.add_option("files", arguments.files, "the sources, concatenated, and the target; - is a stream");
   add_open_flags(parser, arguments.source);
   add_cache_mode(parser, "-T,--source-cache", arguments.source.cache, "cache mode of the sources (default: writeback)");
   add_snapshot(parser, arguments.snapshot);

@@ -1,17 +1,20 @@
 // byre dd: copies a stretch of a disk (docs/format.md C-27). Operands are words like bs=1M, as they have been for ever.
 #include "byre/ops/dd.h"
 
-#include <poll.h>
 #include <unistd.h>
 
 #include "base/math.h"
 #include "byre/ops/create.h"
+#include "byre/storage/pipe.h"
 #include "cli/commands.h"
 #include "cli/flags.h"
 #include "cli/interrupt.h"
 #include "cli/loop.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "data/open.h"
+#include "data/piped_disk.h"
+#include "data/piped_image.h"
 
 namespace byre::cli {
 
@@ -20,7 +23,6 @@ namespace {
 constexpr std::uint64_t most_block_bytes = 0x7fff'ffff;
 constexpr std::size_t stream_piece_bytes = 1 << 20;
 constexpr std::uint64_t growth_bytes = 64 << 20;
-constexpr int deaf_milliseconds = 20;  // with nothing to read
 
 struct DdArguments {
   std::vector<std::string> operands;
@@ -106,42 +108,35 @@ Result<std::uint64_t> target_offset(const Operands& operands, std::uint64_t leng
               operands.block_bytes);
 }
 
-// What has arrived on standard input; 0 at its end, and once a signal has come: a reader that slept would not hear it.
-Result<std::size_t> read_input(Bytes target) {
-  while (!interrupted().load()) {
-    pollfd input{STDIN_FILENO, POLLIN, 0};
-    const int ready = ::poll(&input, 1, deaf_milliseconds);
-    const ssize_t got = ready == 1 ? ::read(STDIN_FILENO, target.data(), target.size()) : -1;
-    if (got >= 0) return static_cast<std::size_t>(got);
-    const bool again = ready == 0 || errno == EINTR;
-    if (!again) return std::unexpected(Error::from_errno(errno, "standard input"));
-  }
-  return 0;
-}
-
-// From a stream whose end is not known: the target grows with it.
-Task<Result<void>> copy_from_stream(const DdArguments& arguments, const Operands& operands) {
-  BYRE_CO_TRY(const std::uint64_t start, target_offset(operands, 0));
-  BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(arguments, operands, start));
-  std::uint64_t skip = checked_multiply(operands.skip_blocks, operands.block_bytes).value_or(~std::uint64_t{0});
-  std::uint64_t left = operands.count_blocks
-                           ? checked_multiply(*operands.count_blocks, operands.block_bytes).value_or(~std::uint64_t{0})
-                           : ~std::uint64_t{0};
+// Writes what comes to the end of the stream, of which `skip` bytes are dropped. Returns where the last byte is behind.
+Task<Result<std::uint64_t>> write_what_comes(PipeReader& input, DdRange range, Disk& target, std::uint64_t at) {
   std::vector<std::byte> buffer(stream_piece_bytes);
-  std::uint64_t at = start;
-  while (left > 0) {
-    BYRE_CO_TRY(const std::size_t got, read_input(Bytes(buffer).first(std::min<std::uint64_t>(buffer.size(), left))));
-    if (got == 0) break;
-    left -= got;
-    const auto dropped = std::min<std::uint64_t>(skip, got);
-    skip -= dropped;
-    const ConstBytes bytes = ConstBytes(buffer).subspan(dropped, got - dropped);
-    if (at + bytes.size() > target->size_bytes()) {
-      BYRE_CO_CHECK(co_await target->resize(round_up(at + bytes.size(), 512) + growth_bytes, Preallocation::off));
+  std::uint64_t from = 0;
+  const std::uint64_t end = checked_add(range.offset_bytes, range.length_bytes).value_or(~std::uint64_t{0});
+  while (from < end) {
+    const Bytes room = Bytes(buffer).first(std::min<std::uint64_t>(buffer.size(), end - from));
+    const auto got = co_await input.read_some(from, room);
+    if (!got && got.error().code() != ErrorCode::cancelled) co_return std::unexpected(got.error());
+    if (!got || *got == 0) break;
+    const std::uint64_t dropped =
+        std::min<std::uint64_t>(range.offset_bytes - std::min(range.offset_bytes, from), *got);
+    from += *got;
+    const ConstBytes bytes = ConstBytes(buffer).subspan(dropped, *got - dropped);
+    if (at + bytes.size() > target.size_bytes()) {
+      BYRE_CO_CHECK(co_await target.resize(round_up(at + bytes.size(), 512) + growth_bytes, Preallocation::off));
     }
-    BYRE_CO_CHECK(co_await target->write(at, bytes));
+    BYRE_CO_CHECK(co_await target.write(at, bytes));
     at += bytes.size();
   }
+  co_return at;
+}
+
+// From a stream whose end is not known: the target grows with it. What was written stays if a signal comes.
+Task<Result<void>> copy_from_stream(PipeReader& input, const DdArguments& arguments, const Operands& operands) {
+  BYRE_CO_TRY(const std::uint64_t start, target_offset(operands, 0));
+  const DdRange range = dd_range(~std::uint64_t{0}, operands.block_bytes, operands.skip_blocks, operands.count_blocks);
+  BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(arguments, operands, start));
+  BYRE_CO_TRY(const std::uint64_t at, co_await write_what_comes(input, range, *target, start));
   const bool shorter = !arguments.existing && round_up(at, 512) < target->size_bytes();
   if (shorter) BYRE_CO_CHECK(co_await target->resize(round_up(at, 512), Preallocation::off));
   BYRE_CO_CHECK(co_await target->close());
@@ -149,17 +144,43 @@ Task<Result<void>> copy_from_stream(const DdArguments& arguments, const Operands
   co_return Result<void>{};
 }
 
-Task<Result<void>> copy_to_stream(Disk& source, DdRange range, Progress& progress) {
+Task<Result<void>> copy_stream_to_stream(PipeReader& input, const DdArguments& arguments, const Operands& operands) {
+  if (arguments.target_format == "qcow2") {
+    co_return fail(ErrorCode::unsupported,
+                   "a qcow2 stream begins with tables for all of the source, which a raw stream as the source does not "
+                   "tell: save it in a file first");
+  }
+  const DdRange range = dd_range(~std::uint64_t{0}, operands.block_bytes, operands.skip_blocks, operands.count_blocks);
+  PipeWriter output(STDOUT_FILENO, "standard output", &interrupted());
+  PipedRawDisk target(output, 0);
+  BYRE_CO_CHECK(co_await write_what_comes(input, range, target, 0));
+  BYRE_CO_CHECK(co_await output.flush());
+  if (interrupted().load()) co_return fail(ErrorCode::cancelled, "interrupted");
+  co_return Result<void>{};
+}
+
+Task<Result<void>> copy_to_stream(Disk& source, DdRange range, const DdArguments& arguments, Progress& progress) {
+  PipeWriter output(STDOUT_FILENO, "standard output", &interrupted());
+  if (arguments.target_format == "qcow2") {
+    StretchCopy copy;
+    copy.source_offset_bytes = range.offset_bytes;
+    copy.length_bytes = range.length_bytes;
+    copy.progress = [&progress](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
+    copy.cancel = &interrupted();
+    CreateOptions create;
+    co_return co_await stretch_to_pipe(source, output, std::move(create), std::move(copy));
+  }
   std::vector<std::byte> buffer(stream_piece_bytes);
   for (std::uint64_t done = 0; done < range.length_bytes;) {
     if (interrupted().load()) co_return fail(ErrorCode::cancelled, "interrupted");
     const Bytes piece = Bytes(buffer).first(std::min<std::uint64_t>(buffer.size(), range.length_bytes - done));
     BYRE_CO_CHECK(co_await source.read(range.offset_bytes + done, piece));
-    print(std::string_view(reinterpret_cast<const char*>(piece.data()), piece.size()));
+    const ConstBytes bytes = piece;
+    BYRE_CO_CHECK(co_await write_bytes(output, done, bytes));
     done += piece.size();
     progress.update(done, range.length_bytes);
   }
-  co_return Result<void>{};
+  co_return co_await output.flush();
 }
 
 Task<Result<void>> copy_to_file(Disk& source, DdRange range, const DdArguments& arguments, const Operands& operands,
@@ -178,18 +199,36 @@ Task<Result<void>> copy_to_file(Disk& source, DdRange range, const DdArguments& 
   co_return done ? closed : done;
 }
 
-Task<Result<void>> dd(const DdArguments& arguments, const Operands& operands, Progress& progress) {
-  if (operands.input == "-") co_return co_await copy_from_stream(arguments, operands);
-  OpenOptions options = open_options(arguments.open, arguments.quiet);
-  BYRE_CO_TRY(const std::unique_ptr<Disk> source, co_await open_disk(operands.input, std::move(options)));
+Task<Result<void>> copy_from_disk(Disk& source, const DdArguments& arguments, const Operands& operands,
+                                  Progress& progress) {
   const DdRange range =
-      dd_range(source->size_bytes(), operands.block_bytes, operands.skip_blocks, operands.count_blocks);
+      dd_range(source.size_bytes(), operands.block_bytes, operands.skip_blocks, operands.count_blocks);
   const auto skipped = checked_multiply(operands.skip_blocks, operands.block_bytes);
-  if (!skipped || *skipped > source->size_bytes()) {
+  if (!skipped || *skipped > source.size_bytes()) {
     print_warning(escape_untrusted(operands.input) + ": cannot skip to specified offset");
   }
-  auto done = operands.output == "-" ? co_await copy_to_stream(*source, range, progress)
-                                     : co_await copy_to_file(*source, range, arguments, operands, progress);
+  if (operands.output == "-") co_return co_await copy_to_stream(source, range, arguments, progress);
+  co_return co_await copy_to_file(source, range, arguments, operands, progress);
+}
+
+// Null: a raw stream, whose size shows at its end.
+Task<Result<std::unique_ptr<Disk>>> open_source(const std::shared_ptr<PipeReader>& input, const DdArguments& arguments,
+                                                const Operands& operands) {
+  OpenOptions options = open_options(arguments.open, arguments.quiet);
+  if (!input) co_return co_await open_disk(operands.input, std::move(options));
+  BYRE_CO_TRY(const std::string format, co_await decide_format(*input, options));
+  if (format == "raw") co_return nullptr;
+  co_return co_await open_piped_image(input, std::move(options));
+}
+
+Task<Result<void>> dd(const DdArguments& arguments, const Operands& operands, Progress& progress) {
+  std::shared_ptr<PipeReader> input;
+  if (operands.input == "-") input = std::make_shared<PipeReader>(STDIN_FILENO, "standard input", &interrupted());
+  BYRE_CO_TRY(const std::unique_ptr<Disk> source, co_await open_source(input, arguments, operands));
+  if (!source && operands.output == "-") co_return co_await copy_stream_to_stream(*input, arguments, operands);
+  if (!source) co_return co_await copy_from_stream(*input, arguments, operands);
+  auto done = co_await copy_from_disk(*source, arguments, operands, progress);
+  if (done && input) done = co_await input->drain();
   auto closed = co_await source->close();
   co_return done ? closed : done;
 }
@@ -201,12 +240,14 @@ int run_dd(const DdArguments& arguments) {
     print_error("-n is for a file: of=- is a stream");
     return exit_failure;
   }
-  if (arguments.progress && operands->output == "-") {
-    print_error("-p goes to standard output, where the data goes with of=-: use --progress json:FD");
-    return exit_failure;
+  if (operands->output == "-") {
+    if (operands->seek_blocks != 0) {
+      print_error("seek= is for a file: of=- is a stream");
+      return exit_failure;
+    }
+    if (const auto suits = check_standard_output_takes_data(arguments.progress); !suits) return report(suits);
   }
-  // A stream has nothing that must be put in order, and its reader may never read again.
-  if (operands->output != "-" || operands->input == "-") catch_interrupts();
+  catch_interrupts();
   Progress progress(arguments.progress, arguments.quiet, "copying");
   const auto done = run_on_loop(dd(arguments, *operands, progress));
   if (!done) return report(done);
@@ -217,14 +258,16 @@ int run_dd(const DdArguments& arguments) {
 }  // namespace
 
 void register_dd(Cli& cli) {
-  auto [parser, arguments] =
-      cli.add<DdArguments>({"dd", "Copy a stretch of a disk",
-                            "  byre dd -f qcow2 -O raw bs=1M count=100 if=disk.qcow2 of=start.raw\n"
-                            "  byre dd -f qcow2 bs=1M skip=5 if=disk.qcow2 of=- | sha256sum\n"
-                            "  byre dd -O qcow2 if=- of=disk.qcow2 < disk.raw\n"
-                            "  byre dd -n -O qcow2 bs=1M seek=7 if=part.raw of=disk.qcow2\n\n"
-                            "count= bounds the end of the input, from its start, before skip= is applied.\n"},
-                           run_dd);
+  auto [parser, arguments] = cli.add<DdArguments>(
+      {"dd", "Copy a stretch of a disk",
+       "  byre dd -f qcow2 -O raw bs=1M count=100 if=disk.qcow2 of=start.raw\n"
+       "  byre dd -f qcow2 bs=1M skip=5 if=disk.qcow2 of=- | sha256sum\n"
+       "  byre dd -O qcow2 if=- of=disk.qcow2 < disk.raw\n"
+       "  byre dd -n -O qcow2 bs=1M seek=7 if=part.raw of=disk.qcow2\n"
+       "  byre dd -f qcow2 -O qcow2 if=disk.qcow2 of=- | ssh host byre dd -O qcow2 if=- of=disk.qcow2\n\n"
+       "count= bounds the end of the input, from its start, before skip= is applied. Streams:\n"
+       "see 'byre help convert'.\n"},
+      run_dd);
   parser.add_option("operand", arguments.operands, "if=FILE of=FILE bs=BYTES count=N skip=N seek=N; - is a stream");
   add_format(parser, arguments.target_format, "-O,--target-format", "format of the target: raw (default) or qcow2");
   parser.add_flag("-n,--existing", arguments.existing, "write into a target that is there, and keep the rest of it");

@@ -92,6 +92,15 @@ void print_hint(std::string_view line) {
 
 const std::optional<Error>& first_error() { return first_printed; }
 
+Result<> check_standard_output_takes_data(bool progress) {
+  if (progress) {
+    return fail(ErrorCode::invalid_argument, "-p goes to standard output, where the data goes: use --progress json:FD");
+  }
+  if (!::isatty(STDOUT_FILENO)) return {};
+  return fail(ErrorCode::invalid_argument,
+              "standard output is a terminal, which is not for the data of an image: it goes to a pipe or a file");
+}
+
 int finish_output(int exit_code) {
   flush_output();
   if (output_errno == 0) return exit_code;

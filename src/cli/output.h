@@ -54,6 +54,9 @@ const std::optional<Error>& first_error();
 // Writes to standard error as is.
 void print_terminal_line(std::string_view text);
 
+// Whether the data of an image may go there. Errors: it is a terminal, or `progress` (-p) goes there.
+Result<> check_standard_output_takes_data(bool progress);
+
 // Flushes standard output. Returns `exit_code`, or exit_failure with a diagnostic if something could not be written.
 int finish_output(int exit_code);
 

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "byre/base/assert.h"
 #include "format/entry.h"
+#include "format/limits.h"
 
 namespace byre {
 
@@ -177,6 +178,19 @@ Task<Result<void>> NewImageDisk::close() {
   tables.size_bytes = size_bytes();
   tables.l1 = std::move(l1_);
   co_return co_await writer_.finish(std::move(tables));
+}
+
+Task<Result<void>> NewImageDisk::resize(std::uint64_t size_bytes, Preallocation preallocation) {
+  if (preallocation != Preallocation::off) co_return co_await WriteOnlyDisk::resize(size_bytes, preallocation);
+  const std::uint64_t entries = geometry().required_l1_entries(size_bytes);
+  if (entries > format::max_l1_entries) {
+    co_return fail_in(storage().name(), ErrorCode::unsupported,
+                      "a disk of {} needs an L1 table of {}, above the limit of {}; use a larger cluster_size",
+                      human_size(size_bytes), human_size(entries * 8), human_size(format::max_l1_bytes));
+  }
+  l1_.resize(entries);
+  set_size_bytes(size_bytes);
+  co_return Result<void>{};
 }
 
 }  // namespace byre

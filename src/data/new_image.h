@@ -34,6 +34,9 @@ class NewImageDisk final : public WriteOnlyDisk {
                            std::span<const ClonePiece> pieces) override;
   Task<Result<void>> close() override;
 
+  // The size alone changes, before the image is closed; what was written must lie inside. Writes may be under way.
+  Task<Result<void>> resize(std::uint64_t size_bytes, Preallocation preallocation) override;
+
  private:
   // Consecutive clusters of the disk that are consecutive in the file.
   struct Run {

@@ -1,6 +1,8 @@
 // Opening: decide the format, load the metadata (load.cc), then open what the image names, one layer after the other,
 // until a layer names nothing. Nothing is written, and nothing is followed that the policy forbids.
 
+#include "data/open.h"
+
 #include <algorithm>
 
 #include "base/math.h"
@@ -12,17 +14,6 @@
 #include "data/repair.h"
 
 namespace byre {
-namespace {
-
-using Opened = Result<std::unique_ptr<Disk>>;
-
-// The layers above the one that is being opened.
-struct Chain {
-  std::vector<StorageIdentity> layers;
-};
-
-Task<Opened> open_layer(std::unique_ptr<Storage> storage, OpenOptions options, std::unique_ptr<Disk> backing,
-                        Chain& chain);
 
 Task<Result<std::string>> decide_format(Storage& storage, const OpenOptions& options) {
   if (options.format) {
@@ -41,7 +32,6 @@ Task<Result<std::string>> decide_format(Storage& storage, const OpenOptions& opt
   co_return "raw";
 }
 
-// What the header allows but this engine does not do (yet).
 Result<void> check_supported(const format::Header& header, bool writable) {
   if (header.crypt_method != format::CryptMethod::none) {
     return fail(ErrorCode::unsupported, "the image is encrypted, which is not supported yet");
@@ -54,6 +44,18 @@ Result<void> check_supported(const format::Header& header, bool writable) {
   }
   return {};
 }
+
+namespace {
+
+using Opened = Result<std::unique_ptr<Disk>>;
+
+// The layers above the one that is being opened.
+struct Chain {
+  std::vector<StorageIdentity> layers;
+};
+
+Task<Opened> open_layer(std::unique_ptr<Storage> storage, OpenOptions options, std::unique_ptr<Disk> backing,
+                        Chain& chain);
 
 Result<bool> uses_lazy_refcounts(const format::Header& header, const OpenOptions& options) {
   if (header.version < 3) {

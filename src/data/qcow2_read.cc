@@ -85,13 +85,14 @@ Task<Result<void>> Qcow2Disk::read_backing(GuestOffset at, Bytes target) {
 Task<Result<void>> Qcow2Disk::read_compressed(meta::MappedExtent extent, Bytes target) {
   const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
   Buffer payload(extent.compressed.length_bytes);
-  BYRE_CO_CHECK(co_await read_zero_filled(*storage_, extent.compressed.offset.bytes, payload.bytes()));
+  // The payload may end, with the file, inside its last sector.
+  BYRE_CO_TRY(const std::size_t got, co_await storage_->read(extent.compressed.offset.bytes, payload.bytes()));
   const bool whole = target.size() == cluster_size;
   Buffer scratch(whole ? 0 : cluster_size);
   const Bytes cluster = whole ? target : scratch.bytes();
   Result<void> decoded;
   const format::CompressionType type = header_.compression_type;
-  const ConstBytes input = payload.bytes();
+  const ConstBytes input = payload.bytes().first(got);
   co_await offload([&decoded, type, input, cluster] { decoded = format::decompress_cluster(type, input, cluster); });
   if (!decoded) {
     Error error = std::move(decoded).error().with_context(fmt::format("guest offset {:#x}", extent.guest.bytes));

@@ -41,6 +41,7 @@ class WriteOnlyDisk : public Disk {
       : storage_(storage), geometry_(geometry), size_bytes_(size_bytes) {}
 
   const format::Geometry& geometry() const { return geometry_; }
+  void set_size_bytes(std::uint64_t size_bytes) { size_bytes_ = size_bytes; }
   // Inside the disk, and whole clusters. Errors: invalid_argument.
   Result<void> check_clusters(std::uint64_t offset_bytes, std::uint64_t length_bytes) const;
 
@@ -49,7 +50,7 @@ class WriteOnlyDisk : public Disk {
 
   Storage& storage_;
   const format::Geometry geometry_;
-  const std::uint64_t size_bytes_;
+  std::uint64_t size_bytes_;
 };
 
 }  // namespace byre

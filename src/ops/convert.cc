@@ -14,6 +14,7 @@
 #include "base/text.h"
 #include "byre/storage/file.h"
 #include "data/load.h"
+#include "ops/convert_pipe.h"
 #include "ops/create_file.h"
 #include "ops/image_sequence.h"
 #include "ops/new_image_copy.h"
@@ -46,6 +47,7 @@ class Conversion {
   Task<Result<std::unique_ptr<Storage>>> create_target();
   Task<Result<std::unique_ptr<Disk>>> open_target(std::unique_ptr<Storage> created);
   Task<Result<void>> fill_target(std::unique_ptr<Storage> created);
+  Task<Result<void>> fill_new_image(Storage& storage, format::Header header);
   TargetContent content_of(Disk& target) const;
   Task<Result<void>> fill(Disk& target);
   Task<std::string> discard_target();
@@ -74,6 +76,11 @@ std::vector<Disk*> Conversion::sources() const {
 }
 
 Task<Result<void>> Conversion::open_sources() {
+  if (options_.source_pipe) {
+    BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await ops::open_source_pipe(options_));
+    if (disk) sources_.push_back(std::move(disk));
+    co_return Result<void>();
+  }
   for (const std::string& path : source_paths_) {
     OpenOptions options = options_.source;
     options.writable = false;
@@ -91,6 +98,9 @@ Result<bool> Conversion::check_not_a_source(const std::string& path) const {
   Result<std::unique_ptr<Storage>> file = open_file(path, look);
   if (!file && file.error().code() == ErrorCode::not_found && options_.create) return false;
   if (!file) return std::unexpected(std::move(file).error());
+  if (options_.source_pipe && options_.source_pipe->identity() == (*file)->identity()) {
+    return fail(ErrorCode::refused, "{}: the target is the source", escape_untrusted(path));
+  }
   for (const auto& source : sources_) {
     for (Disk* layer = source.get(); layer != nullptr; layer = layer->backing()) {
       if (layer->storage().identity() != (*file)->identity()) continue;
@@ -165,11 +175,18 @@ Task<Result<void>> Conversion::fill(Disk& target) {
   co_return copied ? closed : copied;
 }
 
+// Without a source that is a disk, it is a raw stream.
+Task<Result<void>> Conversion::fill_new_image(Storage& storage, format::Header header) {
+  if (sources_.empty()) co_return co_await ops::write_new_image_from_pipe(storage, std::move(header), options_);
+  co_return co_await ops::write_new_image(sources(), storage, std::move(header), options_);
+}
+
 Task<Result<void>> Conversion::fill_target(std::unique_ptr<Storage> created) {
   if (ops::is_written_in_one_go(options_)) {
     BYRE_CO_TRY(format::Header header, co_await read_header(*created, format::HeaderUse::write));
-    co_return co_await ops::write_new_image(sources(), *created, std::move(header), options_);
+    co_return co_await fill_new_image(*created, std::move(header));
   }
+  if (sources_.empty()) co_return co_await ops::fill_raw_from_pipe(std::move(created), options_);
   BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(std::move(created)));
   co_return co_await fill(*target);
 }
@@ -204,10 +221,11 @@ Task<Result<CreateOptions>> Conversion::prepare_staged() const {
 Task<Result<void>> Conversion::fill_empty(Storage& storage, CreateOptions create) {
   if (ops::is_written_in_one_go(options_)) {
     BYRE_CO_TRY(format::Header header, co_await ops::new_image_header(std::move(create)));
-    co_return co_await ops::write_new_image(sources(), storage, std::move(header), options_);
+    co_return co_await fill_new_image(storage, std::move(header));
   }
   BYRE_CO_CHECK(co_await ops::fill_empty_file(storage, std::move(create)));
   auto borrowed = std::make_unique<BorrowedStorage>(storage, target_path_);
+  if (sources_.empty()) co_return co_await ops::fill_raw_from_pipe(std::move(borrowed), options_);
   BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(std::move(borrowed)));
   co_return co_await fill(*target);
 }
@@ -238,6 +256,7 @@ std::string Conversion::give_up(StagedFile& staged) const {
 
 Task<Result<void>> Conversion::make_staged(StagedFile& staged, CreateOptions create) {
   Result<void> done = co_await fill_staged(staged, std::move(create));
+  if (done && options_.source_pipe) done = co_await options_.source_pipe->drain();
   if (done) done = staged.take_place();
   if (done) co_return done;
   const std::string fate = give_up(staged);
@@ -268,6 +287,7 @@ Task<Result<void>> Conversion::make_in_place() {
     made_ = created->identity();
   }
   Result<void> done = co_await fill_target(std::move(created));
+  if (done && options_.source_pipe) done = co_await options_.source_pipe->drain();
   if (done) co_return done;
   Error error = std::move(done).error();
   if (options_.create) {
@@ -355,6 +375,7 @@ Result<void> check_convert_options(const std::vector<std::string>& sources, cons
   if (options.target.backing_file && options.target.format == "raw") {
     return fail(ErrorCode::unsupported, "a raw image cannot have a backing file; use -O qcow2");
   }
+  BYRE_CHECK(ops::check_pipe_options(sources, options));
   if (options.resume) BYRE_CHECK(check_resume(options));
   if (options.all_snapshots) BYRE_CHECK(check_all_snapshots(sources, options));
   if (options.copy.reflink == Reflink::always) BYRE_CHECK(check_reflink(options));
@@ -370,6 +391,7 @@ Result<void> check_convert_options(const std::vector<std::string>& sources, cons
 
 Task<Result<void>> convert_images(std::vector<std::string> sources, std::string target, ConvertOptions options) {
   BYRE_CO_CHECK(check_convert_options(sources, options));
+  if (options.target_pipe) co_return co_await ops::convert_to_pipe(std::move(sources), std::move(options));
   Conversion conversion(std::move(sources), std::move(target), std::move(options));
   co_return co_await conversion.run();
 }

@@ -8,8 +8,10 @@
 #include "base/math.h"
 #include "base/text.h"
 #include "byre/task/sync.h"
+#include "data/disk_slice.h"
 #include "ops/buffer_pool.h"
 #include "ops/early_flush.h"
+#include "ops/piped_image.h"
 
 namespace byre {
 namespace {
@@ -70,6 +72,19 @@ Task<Result<void>> copy_stretch(Disk& source, Disk& target, StretchCopy copy) {
   auto flushed = co_await early_flush.join();
   if (done) done = joined;
   co_return done ? flushed : done;
+}
+
+Task<Result<void>> stretch_to_pipe(Disk& source, Storage& pipe, CreateOptions target, StretchCopy copy) {
+  if (!fits_within(copy.source_offset_bytes, copy.length_bytes, source.size_bytes())) {
+    co_return fail(ErrorCode::invalid_argument, "{} bytes at {} do not lie in {}", copy.length_bytes,
+                   copy.source_offset_bytes, source.size_bytes());
+  }
+  DiskSlice slice(source, copy.source_offset_bytes, copy.length_bytes);
+  CopyOptions options;
+  options.progress = std::move(copy.progress);
+  options.cancel = copy.cancel;
+  const std::vector<Disk*> sources = {&slice};
+  co_return co_await ops::write_piped_image(sources, pipe, std::move(target), std::move(options), false);
 }
 
 DdRange dd_range(std::uint64_t size_bytes, std::uint64_t block_bytes, std::uint64_t skip_blocks,

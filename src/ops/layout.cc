@@ -8,6 +8,16 @@
 
 namespace byre::ops {
 
+void add_refcounts(Layout& layout) {
+  for (;;) {
+    const std::uint64_t blocks = ceil_div(layout.total_clusters(), layout.geometry.refcounts_per_block());
+    const std::uint64_t table = ceil_div(blocks, layout.geometry.refcount_table_entries_per_cluster());
+    if (blocks == layout.refcount_blocks && table == layout.refcount_table) return;
+    layout.refcount_blocks = blocks;
+    layout.refcount_table = table;
+  }
+}
+
 Layout plan_layout(const format::Geometry& geometry, std::uint64_t virtual_size_bytes, LayoutScope scope,
                    std::uint64_t extra_clusters) {
   Layout layout;
@@ -19,13 +29,8 @@ Layout plan_layout(const format::Geometry& geometry, std::uint64_t virtual_size_
     layout.l2_tables = layout.l1_entries;
     layout.data = geometry.clusters_for(virtual_size_bytes);
   }
-  for (;;) {
-    const std::uint64_t blocks = ceil_div(layout.total_clusters(), geometry.refcounts_per_block());
-    const std::uint64_t table = ceil_div(blocks, geometry.refcount_table_entries_per_cluster());
-    if (blocks == layout.refcount_blocks && table == layout.refcount_table) return layout;
-    layout.refcount_blocks = blocks;
-    layout.refcount_table = table;
-  }
+  add_refcounts(layout);
+  return layout;
 }
 
 Result<> check_layout(const Layout& layout) {

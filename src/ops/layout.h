@@ -44,6 +44,9 @@ enum class LayoutScope { empty_disk, full_disk };
 Layout plan_layout(const format::Geometry& geometry, std::uint64_t virtual_size_bytes, LayoutScope scope,
                    std::uint64_t extra_clusters = 0);
 
+// Gives refcount table and blocks the smallest sizes with which they cover all parts, themselves included.
+void add_refcounts(Layout& layout);
+
 // L1 table, refcount table and host offsets are within the format's limits (section 21). Errors: invalid_argument.
 Result<> check_layout(const Layout& layout);
 

@@ -44,18 +44,6 @@ Result<SharingRules> sharing_rules() {
   return rules;
 }
 
-Result<std::unique_ptr<WriteOnlyDisk>> make_disk(Storage& target, format::Header header,
-                                                 const ConvertOptions& options) {
-  if (options.placement == Placement::stable) return std::make_unique<StableImageDisk>(target, std::move(header));
-  auto disk =
-      std::make_unique<NewImageDisk>(target, std::move(header), !options.copy.out_of_order, options.copy.cancel);
-  if (options.deduplicate) {
-    BYRE_TRY(SharingRules rules, sharing_rules());
-    disk->share(std::move(rules));
-  }
-  return disk;
-}
-
 }  // namespace
 
 Result<void> check_new_image_options(const ConvertOptions& options) {
@@ -116,13 +104,25 @@ Task<Result<void>> check_states(std::vector<Disk*> sources, const ConvertOptions
   co_return std::unexpected(std::move(fit).error().in_file(source.storage().name()));
 }
 
+Result<std::unique_ptr<WriteOnlyDisk>> make_new_image_disk(Storage& target, format::Header header,
+                                                           const ConvertOptions& options) {
+  if (options.placement == Placement::stable) return std::make_unique<StableImageDisk>(target, std::move(header));
+  auto disk =
+      std::make_unique<NewImageDisk>(target, std::move(header), !options.copy.out_of_order, options.copy.cancel);
+  if (options.deduplicate) {
+    BYRE_TRY(SharingRules rules, sharing_rules());
+    disk->share(std::move(rules));
+  }
+  return disk;
+}
+
 Task<Result<void>> write_new_image(std::vector<Disk*> sources, Storage& target, format::Header header,
                                    const ConvertOptions& options) {
   if (options.all_snapshots) {
     auto& source = dynamic_cast<Qcow2Disk&>(*sources.front());
     co_return co_await copy_states(source, target, std::move(header), options.copy);
   }
-  BYRE_CO_TRY(const std::unique_ptr<WriteOnlyDisk> disk, make_disk(target, std::move(header), options));
+  BYRE_CO_TRY(const std::unique_ptr<WriteOnlyDisk> disk, make_new_image_disk(target, std::move(header), options));
   BYRE_CO_CHECK(co_await disk->begin());
   CopyOptions copy = options.copy;
   copy.target_content = TargetContent::zeros;

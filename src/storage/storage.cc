@@ -67,12 +67,16 @@ Task<Result<void>> write_bytes(Storage& storage, std::uint64_t offset_bytes, Con
   co_return co_await storage.write(offset_bytes, span);
 }
 
+namespace {
+Result<void> too_short(const Storage& storage, std::uint64_t offset_bytes, std::size_t wanted, std::size_t got) {
+  return fail_in(storage.name(), ErrorCode::io, "ends at byte {}, but {} bytes at {} were to be read",
+                 offset_bytes + got, wanted, offset_bytes);
+}
+}  // namespace
+
 Task<Result<void>> read_exactly(Storage& storage, std::uint64_t offset_bytes, Bytes target) {
   BYRE_CO_TRY(const std::size_t count, co_await storage.read(offset_bytes, target));
-  if (count < target.size()) {
-    co_return fail_in(storage.name(), ErrorCode::io, "ends at byte {}, but {} bytes at {} were to be read",
-                      offset_bytes + count, target.size(), offset_bytes);
-  }
+  if (count < target.size()) co_return too_short(storage, offset_bytes, target.size(), count);
   co_return Result<void>();
 }
 
@@ -85,6 +89,8 @@ Task<Result<void>> try_clone(Storage& target, Storage& source) {
 
 Task<Result<void>> read_zero_filled(Storage& storage, std::uint64_t offset_bytes, Bytes target) {
   BYRE_CO_TRY(const std::size_t count, co_await storage.read(offset_bytes, target));
+  const bool missing = count < target.size() && !storage.zeros_behind_end();
+  if (missing) co_return too_short(storage, offset_bytes, target.size(), count);
   std::ranges::fill(target.subspan(count), std::byte{0});
   co_return Result<void>();
 }

@@ -387,6 +387,7 @@ def main():
     if not shutil.which("qemu-img"):
         sys.exit(77)
     rounds(arguments.rounds, arguments.seed)
+    make_sources(random.Random(1))  # the sizes below go with it
     nothing_is_written_twice()
     no_space()
     in_place()

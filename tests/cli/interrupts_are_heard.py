@@ -94,7 +94,7 @@ def output_that_nobody_takes():
                           stderr=subprocess.PIPE) as process:
         os.close(writer)
         wait_until(lambda: sleeps(process), "dd does not wait")
-        interrupt(process, -signal.SIGINT, "dd of=-")
+        interrupt(process, 1, "dd of=-")
     os.close(reader)
 
 

@@ -1,6 +1,7 @@
 // From image files to an image file: opens, checks, creates, copies, flushes, closes (docs/format.md C-26).
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "byre/data/disk.h"
 #include "byre/ops/copy.h"
 #include "byre/ops/create.h"
+#include "byre/storage/pipe.h"
 
 namespace byre {
 
@@ -35,6 +37,14 @@ struct ConvertOptions {
   // and preallocation, as is any placement but the compact one.
   bool deduplicate = false;
   Placement placement = Placement::compact;
+  // A stream as the only source, whose name then counts for nothing: qcow2, if its tables come before what they map and
+  // its data comes in the order of the guest, or raw, of any length. It is read to its end.
+  std::shared_ptr<PipeReader> source_pipe;
+  // A stream as the target: the image is written into it from front to back, header and tables first. A qcow2 image
+  // stores clusters that have any data; with `search_zeros`, or compressed, the sources are read twice, and clusters of
+  // zeros are left out. Equal sources make equal bytes.
+  std::shared_ptr<Storage> target_pipe;
+  bool search_zeros = false;
   CopyOptions copy;  // target_content is decided here: a target with backing_file is compared
 };
 

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "byre/data/disk.h"
+#include "byre/ops/create.h"
 
 namespace byre {
 
@@ -22,6 +23,10 @@ struct StretchCopy {
 // Copies the bytes of one disk to a place in another; both stretches must lie inside their disks (invalid_argument).
 // What the source's status calls zero is not read. Neither flushes nor closes.
 Task<Result<void>> copy_stretch(Disk& source, Disk& target, StretchCopy copy);
+
+// The stretch (target_offset_bytes and target_is_zero do not count) as a qcow2 image that is written into a stream, as
+// by ConvertOptions::target_pipe. Flushes.
+Task<Result<void>> stretch_to_pipe(Disk& source, Storage& pipe, CreateOptions target, StretchCopy copy);
 
 // Which part of a disk `dd` copies: `count` blocks from the start of the disk bound its end (C-27), `skip` blocks of it
 // are left out. Offsets behind the end give a length of 0.

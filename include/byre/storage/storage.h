@@ -88,6 +88,10 @@ class Storage {
   virtual Task<Result<void>> clone(std::uint64_t offset_bytes, Storage& source, std::uint64_t source_offset_bytes,
                                    std::uint64_t length_bytes);
 
+  // Whether what lies behind the end may count as zeros where something refers to it. False: it is missing, as what a
+  // stream that was cut off did not bring. Here: true.
+  virtual bool zeros_behind_end() const { return true; }
+
   virtual bool writable() const { return true; }
   // Here: this object's address.
   virtual StorageIdentity identity() const;
@@ -106,7 +110,7 @@ Task<Result<void>> read_exactly(Storage& storage, std::uint64_t offset_bytes, By
 // then cut to its size again. No other call may be under way on it. Errors: those of clone().
 Task<Result<void>> try_clone(Storage& target, Storage& source);
 
-// read() that fills what lies behind the end with zeros.
+// read() that fills what lies behind the end with zeros, or does not where zeros_behind_end() says so: read_exactly().
 Task<Result<void>> read_zero_filled(Storage& storage, std::uint64_t offset_bytes, Bytes target);
 
 }  // namespace byre
