@@ -23,7 +23,6 @@
 
 #include "base/text.h"
 #include "storage/file_attributes.h"
-#include "storage/late_release.h"
 
 namespace byre {
 namespace {
@@ -256,6 +255,7 @@ Result<void> StagedFile::swap() {
     rename_with(partial_path_, real_path_, RENAME_EXCHANGE);
     return std::unexpected(failure(EEXIST));
   }
+  former_release_ = std::make_unique<LateRelease>(partial_path_);
   ::unlink(partial_path_.c_str());
   return {};
 }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "byre/storage/file.h"
+#include "storage/late_release.h"
 
 namespace byre {
 
@@ -57,6 +58,7 @@ class StagedFile {
   const std::string real_path_;
   const std::string partial_path_;
   const CacheMode cache_;
+  std::unique_ptr<LateRelease> former_release_;  // outlives the descriptor of the file that it is for
   std::unique_ptr<Storage> former_;
   std::unique_ptr<Storage> partial_;
   bool resumed_ = false;
