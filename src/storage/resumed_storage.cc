@@ -21,7 +21,7 @@ namespace {
 
 constexpr std::uint64_t block_bytes = 4096;  // what is compared, and written if any of it differs
 constexpr std::uint64_t most_compared_bytes = 1 << 20;
-constexpr std::uint64_t sector_bytes = 512;  // holds what makes any image one
+constexpr std::uint64_t first_bytes = 512;  // holds what makes any image one
 
 bool is_there(ConstBytes wanted, ConstBytes existing) {
   return wanted.size() == existing.size() && std::memcmp(wanted.data(), existing.data(), wanted.size()) == 0 &&
@@ -36,7 +36,7 @@ void ResumedStorage::note(std::uint64_t offset_bytes, std::uint64_t length_bytes
 }
 
 Task<Result<void>> ResumedStorage::begin() {
-  co_return co_await lender().zero(0, std::min(lender().size_bytes(), sector_bytes), false);
+  co_return co_await lender().zero(0, std::min(lender().size_bytes(), first_bytes), false);
 }
 
 Task<Result<void>> ResumedStorage::finish() {
