@@ -165,7 +165,7 @@ def refusals():
 
 def main():
     first = int(sys.argv[1]) if len(sys.argv) > 1 else 0
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 40
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 16
     for seed in range(first, first + count):
         one_source(seed)
         if failures:
