@@ -166,11 +166,7 @@ Task<Result<void>> ImageWriter::write_pending() {
 Task<Result<HostOffset>> ImageWriter::store(ConstBytes bytes) {
   if (bytes.empty()) co_return HostOffset(0);
   BYRE_CO_TRY(const HostOffset at, place(geometry_.clusters_for(bytes.size()), 1));
-  const std::uint64_t length = round_up(bytes.size(), geometry_.cluster_size_bytes());
-  const std::vector<std::byte> tail(length - bytes.size());
-  const ConstBytes parts[] = {bytes, tail};
-  const std::span<const ConstBytes> all = parts;
-  BYRE_CO_CHECK(co_await storage_.write(at.bytes, all));
+  BYRE_CO_CHECK(co_await write_filled_up(storage_, at.bytes, bytes, geometry_.cluster_size_bytes()));
   co_return at;
 }
 

@@ -1,5 +1,5 @@
-// A disk that can do only some of what disks can, for those that stand for something else: a stream, a stretch. What a
-// class that is derived from it does not add is refused (unsupported).
+// A disk that can do only some of what disks can: one that stands for a stream or a stretch, an image that is being
+// made. What a class that is derived from it does not add is refused (unsupported); flush and close have nothing to do.
 #pragma once
 
 #include <string>
@@ -25,9 +25,11 @@ class LimitedDisk : public Disk {
   Disk* backing() override { return nullptr; }
 
  private:
-  Task<Result<void>> refuse() { co_return fail_in(storage().name(), ErrorCode::unsupported, "cannot do that"); }
+  Task<Result<void>> refuse() {
+    co_return fail_in(storage().name(), ErrorCode::unsupported, "such a disk cannot do that");
+  }
   Task<Result<BlockStatus>> refuse_status() {
-    co_return fail_in(storage().name(), ErrorCode::unsupported, "cannot tell what it holds");
+    co_return fail_in(storage().name(), ErrorCode::unsupported, "such a disk cannot tell what it holds");
   }
 };
 

@@ -66,10 +66,8 @@ Result<std::vector<NewImageDisk::Run>> NewImageDisk::place(std::uint64_t offset_
 Task<Result<void>> NewImageDisk::write_runs(std::vector<Run> runs, ConstBytes data) {
   BYRE_CO_CHECK(co_await writer_.write_pending());
   for (const Run& run : runs) {
-    const std::vector<std::byte> tail(round_up(run.length_bytes, geometry().cluster_size_bytes()) - run.length_bytes);
-    const ConstBytes parts[] = {data.subspan(run.guest - runs.front().guest, run.length_bytes), tail};
-    const std::span<const ConstBytes> all = parts;
-    BYRE_CO_CHECK(co_await storage().write(run.at.bytes, all));
+    const ConstBytes part = data.subspan(run.guest - runs.front().guest, run.length_bytes);
+    BYRE_CO_CHECK(co_await write_filled_up(storage(), run.at.bytes, part, geometry().cluster_size_bytes()));
   }
   co_return Result<void>{};
 }

@@ -63,34 +63,14 @@ DataPlacer::DataPlacer(const format::Geometry& geometry)
       most_references_(std::min<std::uint64_t>(format::max_refcount(geometry.refcount_order),
                                                std::numeric_limits<std::uint32_t>::max())) {}
 
-void DataPlacer::begin_cluster() {
-  ++clusters_;
-  counts_.push_back(1);
-}
-
 std::uint64_t DataPlacer::place(std::uint64_t size_bytes) {
-  std::uint64_t begin = end_bytes_;
-  const bool inside = begin % cluster_size_bytes_ != 0;
-  const bool shares = inside && size_bytes < cluster_size_bytes_ && counts_.back() < most_references_;
-  if (shares) {
-    ++counts_.back();
-  } else {
-    begin = clusters_ * cluster_size_bytes_;
-    begin_cluster();
-  }
+  const std::uint64_t before = clusters();
+  const bool inside = end_bytes_ % cluster_size_bytes_ != 0;
+  const bool shares = inside && size_bytes < cluster_size_bytes_ && last_references_ < most_references_;
+  const std::uint64_t begin = shares ? end_bytes_ : before * cluster_size_bytes_;
   end_bytes_ = begin + size_bytes;
-  if (end_bytes_ > clusters_ * cluster_size_bytes_) begin_cluster();
+  last_references_ = clusters() == before ? last_references_ + 1 : 1;
   return begin;
-}
-
-std::vector<std::uint32_t> DataPlacer::take_counts(bool at_the_end) {
-  std::vector<std::uint32_t> taken;
-  taken.swap(counts_);
-  if (!at_the_end && !taken.empty()) {
-    counts_.push_back(taken.back());
-    taken.pop_back();
-  }
-  return taken;
 }
 
 SizingDisk::SizingDisk(Storage& storage, const format::Header& header, ClusterSizes& sizes,
@@ -158,7 +138,6 @@ Task<Result<void>> PipedImageDisk::put_zeros(std::uint64_t end_cluster) {
     const ConstBytes piece = zeros.bytes().first(count * cluster_size);
     const std::uint64_t place = placer_.place(cluster_size);
     for (std::uint64_t i = 1; i < count; ++i) placer_.place(cluster_size);
-    (void)placer_.take_counts(false);
     BYRE_CO_CHECK(co_await put(place, piece));
     next_cluster_ = *at + count;
   }
@@ -177,7 +156,6 @@ Task<Result<void>> PipedImageDisk::put_clusters(std::uint64_t offset_bytes, Cons
     const std::uint64_t here = placer_.place(geometry_.cluster_size_bytes());
     if (i == 0) place = here;
   }
-  (void)placer_.take_counts(false);
   next_cluster_ = first + count;
   co_return co_await put(place, data);
 }
@@ -187,7 +165,6 @@ Task<Result<void>> PipedImageDisk::put_payload(std::uint64_t cluster, ConstBytes
   BYRE_CO_CHECK(co_await put_zeros(cluster));
   if (sizes_.at(cluster) != payload.size()) co_return std::unexpected(changed(cluster));
   const std::uint64_t place = placer_.place(payload.size());
-  (void)placer_.take_counts(false);
   next_cluster_ = cluster + 1;
   co_return co_await put(place, payload);
 }

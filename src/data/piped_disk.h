@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/math.h"
 #include "byre/task/sync.h"
 #include "data/limited_disk.h"
 #include "data/payload.h"
@@ -68,20 +69,17 @@ class ClusterSizes {
 class DataPlacer {
  public:
   explicit DataPlacer(const format::Geometry& geometry);
+  // From 1 byte to a cluster. One call ends one cluster at most.
   std::uint64_t place(std::uint64_t size_bytes);
-  std::uint64_t clusters() const { return clusters_; }
-  // The references of all clusters so far that place() has not given back before; what comes next may still share the
-  // last one, so it is not among them before the end.
-  std::vector<std::uint32_t> take_counts(bool at_the_end);
+  std::uint64_t clusters() const { return ceil_div(end_bytes_, cluster_size_bytes_); }
+  // Of the last cluster so far, which what comes next may share. 0: there is none.
+  std::uint64_t last_references() const { return last_references_; }
 
  private:
-  void begin_cluster();
-
   const std::uint64_t cluster_size_bytes_;
   const std::uint64_t most_references_;
-  std::uint64_t clusters_ = 0;
   std::uint64_t end_bytes_ = 0;
-  std::vector<std::uint32_t> counts_;
+  std::uint64_t last_references_ = 0;
 };
 
 // Writes nothing, and learns how long everything will be.

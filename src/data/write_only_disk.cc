@@ -20,28 +20,4 @@ std::uint64_t WriteOnlyDisk::clone_unit_bytes() const {
   return block != 0 && geometry_.cluster_size_bytes() % block == 0 ? geometry_.cluster_size_bytes() : 0;
 }
 
-Task<Result<void>> WriteOnlyDisk::flush() { co_return Result<void>{}; }
-
-Error WriteOnlyDisk::unsupported() const {
-  return Error(ErrorCode::unsupported, "an image that is being made can only be written").in_file(storage_.name());
-}
-
-Task<Result<void>> WriteOnlyDisk::read(std::uint64_t, Bytes) { co_return std::unexpected(unsupported()); }
-
-Task<Result<void>> WriteOnlyDisk::write_zeroes(std::uint64_t, std::uint64_t, ZeroMode) {
-  co_return std::unexpected(unsupported());
-}
-
-Task<Result<void>> WriteOnlyDisk::discard(std::uint64_t, std::uint64_t) { co_return std::unexpected(unsupported()); }
-
-Task<Result<void>> WriteOnlyDisk::resize(std::uint64_t, Preallocation) { co_return std::unexpected(unsupported()); }
-
-Task<Result<BlockStatus>> WriteOnlyDisk::status(std::uint64_t, std::uint64_t) {
-  co_return std::unexpected(unsupported());
-}
-
-Task<Result<BlockStatus>> WriteOnlyDisk::layer_status(std::uint64_t, std::uint64_t) {
-  co_return std::unexpected(unsupported());
-}
-
 }  // namespace byre

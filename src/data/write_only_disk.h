@@ -2,12 +2,12 @@
 // that is an image when it has been closed.
 #pragma once
 
-#include "byre/data/disk.h"
+#include "data/limited_disk.h"
 #include "format/geometry.h"
 
 namespace byre {
 
-class WriteOnlyDisk : public Disk {
+class WriteOnlyDisk : public LimitedDisk {
  public:
   // Comes first: what the storage holds is lost.
   virtual Task<Result<void>> begin() = 0;
@@ -18,21 +18,11 @@ class WriteOnlyDisk : public Disk {
   // Whole clusters that were not written yet; the last one of the disk may be shorter.
   Task<Result<void>> write(std::uint64_t offset_bytes, ConstBytes data) override = 0;
   std::uint64_t clone_unit_bytes() const override;
-  Task<Result<void>> flush() override;  // nothing is there yet that could be durable
-
-  // Unsupported.
-  Task<Result<void>> read(std::uint64_t offset_bytes, Bytes target) override;
-  Task<Result<void>> write_zeroes(std::uint64_t offset_bytes, std::uint64_t length_bytes, ZeroMode mode) override;
-  Task<Result<void>> discard(std::uint64_t offset_bytes, std::uint64_t length_bytes) override;
-  Task<Result<void>> resize(std::uint64_t size_bytes, Preallocation preallocation) override;
-  Task<Result<BlockStatus>> status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
-  Task<Result<BlockStatus>> layer_status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
 
   std::uint64_t size_bytes() const override { return size_bytes_; }
   std::string_view format() const override { return "qcow2"; }
   bool writable() const override { return true; }
   Storage& storage() override { return storage_; }
-  Disk* backing() override { return nullptr; }
   std::uint64_t cluster_size_bytes() const override { return geometry_.cluster_size_bytes(); }
 
  protected:
@@ -46,8 +36,6 @@ class WriteOnlyDisk : public Disk {
   Result<void> check_clusters(std::uint64_t offset_bytes, std::uint64_t length_bytes) const;
 
  private:
-  Error unsupported() const;
-
   Storage& storage_;
   const format::Geometry geometry_;
   std::uint64_t size_bytes_;

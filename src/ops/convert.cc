@@ -42,7 +42,7 @@ class Conversion {
   Task<Result<void>> run_with_sources();
   Task<Result<void>> open_sources();
   Result<void> check_separate();
-  Result<bool> check_not_a_source(const std::string& path) const;
+  Result<bool> exists_beside_sources(const std::string& path) const;
   Task<Result<void>> check_can_share();
   Task<Result<std::unique_ptr<Storage>>> create_target();
   Task<Result<std::unique_ptr<Disk>>> open_target(std::unique_ptr<Storage> created);
@@ -90,9 +90,9 @@ Task<Result<void>> Conversion::open_sources() {
   co_return Result<void>();
 }
 
-// Whether the file is there. Looks at it without a lock, so that the answer is not "locked" where the sources are the
-// ones that hold it.
-Result<bool> Conversion::check_not_a_source(const std::string& path) const {
+// Looks at the file without a lock, so that the answer is not "locked" where the sources are the ones that hold it.
+// Errors: refused (it is one of the files that the sources are made of).
+Result<bool> Conversion::exists_beside_sources(const std::string& path) const {
   FileOptions look;
   look.locking = Locking::force_share;
   Result<std::unique_ptr<Storage>> file = open_file(path, look);
@@ -112,7 +112,7 @@ Result<bool> Conversion::check_not_a_source(const std::string& path) const {
 }
 
 Result<void> Conversion::check_separate() {
-  BYRE_TRY(target_existed_, check_not_a_source(target_path_));
+  BYRE_TRY(target_existed_, exists_beside_sources(target_path_));
   return {};
 }
 
@@ -269,7 +269,7 @@ Task<Result<void>> Conversion::run_with_sources() {
   BYRE_CO_CHECK(ops::check_new_image(copy_size_bytes(sources()), options_));
   if (!options_.create) co_return co_await make_in_place();
   BYRE_CO_TRY(CreateOptions create, co_await prepare_staged());
-  const Result<bool> partial = check_not_a_source(StagedFile::partial_path(target_path_));
+  const Result<bool> partial = exists_beside_sources(StagedFile::partial_path(target_path_));
   if (!partial && partial.error().code() == ErrorCode::refused) co_return std::unexpected(partial.error());
   StagingOptions staging;
   staging.cache = options_.target_cache;

@@ -39,16 +39,9 @@ using ops::Pace;
 
 static_assert(most_compression_level == unsigned{format::most_level});
 
-constexpr std::uint64_t raw_unit_bytes = 4096;
 using format::sector_bytes;
 constexpr std::uint64_t smallest_window_bytes = 512 << 10;
 constexpr std::uint64_t largest_window_bytes = 2 << 20;  // no cluster is larger
-
-std::uint64_t unit_bytes_for(Disk& target, const CopyOptions& options) {
-  if (target.cluster_size_bytes() != 0) return target.cluster_size_bytes();
-  const bool fine = options.sparse_bytes != 0 && options.sparse_bytes < raw_unit_bytes;
-  return fine ? sector_bytes : raw_unit_bytes;
-}
 
 std::uint64_t largest_cluster_bytes(Disk* disk) {
   std::uint64_t largest = 0;
@@ -80,15 +73,13 @@ class Copier {
   Task<Result<void>> copy_pieces(const CopyWindow& window);
   Task<Result<void>> load(ImageSequence& from, const CopyWindow& window, bool CopyPiece::* is_zero, Bytes buffer);
   Task<Result<void>> write_runs(const CopyWindow& window, ConstBytes content, ConstBytes existing);
-  void start_run(TaskGroup& writes, const CopyWindow& window, ConstBytes content, CopyRun run);
   CopyPlanRules plan_rules() const;
-  CopyRunRules run_rules() const;
   bool compares() const;
   void report_progress();
 
   CopyOptions options_;
   Disk& target_;
-  std::uint64_t unit_bytes_;
+  const CopyRunRules run_rules_;
   std::uint64_t window_bytes_;
   BufferPool buffers_;
   ImageSequence source_images_;
@@ -104,8 +95,8 @@ class Copier {
 Copier::Copier(const std::vector<Disk*>& sources, Disk& target, CopyOptions options)
     : options_(std::move(options)),
       target_(target),
-      unit_bytes_(unit_bytes_for(target, options_)),
-      window_bytes_(window_bytes_for(sources, unit_bytes_, options_)),
+      run_rules_(ops::copy_run_rules(target, options_)),
+      window_bytes_(window_bytes_for(sources, run_rules_.unit_bytes, options_)),
       buffers_(window_bytes_),
       source_images_(sources),
       target_image_({&target}),
@@ -115,18 +106,10 @@ Copier::Copier(const std::vector<Disk*>& sources, Disk& target, CopyOptions opti
 CopyPlanRules Copier::plan_rules() const {
   CopyPlanRules rules;
   rules.total_bytes = std::min(source_images_.size_bytes(), target_.size_bytes());
-  rules.unit_bytes = unit_bytes_;
+  rules.unit_bytes = run_rules_.unit_bytes;
   rules.window_bytes = window_bytes_;
   rules.target_content = options_.target_content;
   rules.detect_zeros = options_.sparse_bytes != 0;
-  return rules;
-}
-
-CopyRunRules Copier::run_rules() const {
-  CopyRunRules rules;
-  rules.unit_bytes = unit_bytes_;
-  rules.sparse_bytes = options_.compress ? std::min(options_.sparse_bytes, unit_bytes_) : options_.sparse_bytes;
-  rules.skip_zeros = options_.target_content == TargetContent::zeros;
   return rules;
 }
 
@@ -158,31 +141,13 @@ Task<Result<void>> Copier::load(ImageSequence& from, const CopyWindow& window, b
   co_return co_await reads.join();
 }
 
-// Starts the request or, for compressed clusters, requests that one run needs.
-void Copier::start_run(TaskGroup& writes, const CopyWindow& window, ConstBytes content, CopyRun run) {
-  const std::uint64_t offset = window.offset_bytes + run.offset_bytes;
-  if (run.kind == CopyRun::Kind::zero) {
-    writes.start(target_.write_zeroes(offset, run.length_bytes, ZeroMode::unmap));
-    return;
-  }
-  const ConstBytes data = content.subspan(run.offset_bytes, run.length_bytes);
-  if (!options_.compress) {
-    writes.start(target_.write(offset, data));
-    return;
-  }
-  for (std::size_t at = 0; at < data.size(); at += unit_bytes_) {
-    const ConstBytes cluster = data.subspan(at, std::min<std::size_t>(unit_bytes_, data.size() - at));
-    writes.start(target_.write_compressed(offset + at, cluster));
-  }
-}
-
 Task<Result<void>> Copier::write_runs(const CopyWindow& window, ConstBytes content, ConstBytes existing) {
-  const std::vector<CopyRun> runs = copy_runs(content, existing, run_rules());
+  const std::vector<CopyRun> runs = copy_runs(content, existing, run_rules_);
   if (!options_.out_of_order) co_await turnstile_.wait_for(window.ticket);
   TaskGroup writes;
   for (const CopyRun& run : runs) {
     if (writes.failed() || group_.failed()) break;
-    start_run(writes, window, content, run);
+    ops::start_run(writes, target_, window.offset_bytes, content, run, options_.compress);
   }
   if (!options_.out_of_order) turnstile_.pass();
   co_return co_await writes.join();
@@ -262,7 +227,7 @@ Task<Result<void>> Copier::find_clones() {
   }
   CloneRules rules;
   rules.total_bytes = plan_rules().total_bytes;
-  rules.unit_bytes = std::max(unit_bytes_, target_.clone_unit_bytes());
+  rules.unit_bytes = std::max<std::uint64_t>(run_rules_.unit_bytes, target_.clone_unit_bytes());
   rules.block_bytes = storage.clone_block_bytes();
   rules.least_piece_bytes = must ? 0 : ops::least_clone_bytes;
   BYRE_CO_TRY(std::set<const Storage*> storages, co_await find_shareable(source_images_, storage, must));

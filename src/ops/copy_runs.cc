@@ -5,9 +5,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "format/limits.h"
+
 namespace byre::ops {
 
 namespace {
+
+constexpr std::uint64_t raw_unit_bytes = 4096;
 
 enum class Unit { data, zero, equal };
 
@@ -50,6 +54,35 @@ bool is_data(const std::vector<UnitRun>& runs, std::size_t index) {
 }
 
 }  // namespace
+
+CopyRunRules copy_run_rules(const Disk& target, const CopyOptions& options) {
+  const std::uint64_t cluster = target.cluster_size_bytes();
+  const bool fine = options.sparse_bytes != 0 && options.sparse_bytes < raw_unit_bytes;
+  CopyRunRules rules;
+  rules.unit_bytes = cluster != 0 ? cluster : fine ? format::sector_bytes : raw_unit_bytes;
+  rules.sparse_bytes = options.compress ? std::min(options.sparse_bytes, cluster) : options.sparse_bytes;
+  rules.skip_zeros = options.target_content == TargetContent::zeros;
+  return rules;
+}
+
+void start_run(TaskGroup& writes, Disk& target, std::uint64_t offset_bytes, ConstBytes content, const CopyRun& run,
+               bool compress) {
+  const std::uint64_t begin = offset_bytes + run.offset_bytes;
+  if (run.kind == CopyRun::Kind::zero) {
+    writes.start(target.write_zeroes(begin, run.length_bytes, ZeroMode::unmap));
+    return;
+  }
+  const ConstBytes data = content.subspan(run.offset_bytes, run.length_bytes);
+  if (!compress) {
+    writes.start(target.write(begin, data));
+    return;
+  }
+  const std::uint64_t cluster = target.cluster_size_bytes();
+  for (std::size_t at = 0; at < data.size(); at += cluster) {
+    const ConstBytes part = data.subspan(at, std::min<std::size_t>(cluster, data.size() - at));
+    writes.start(target.write_compressed(begin + at, part));
+  }
+}
 
 std::vector<CopyRun> copy_runs(ConstBytes content, ConstBytes existing, const CopyRunRules& rules) {
   const std::vector<UnitRun> units = classify(content, existing, rules);

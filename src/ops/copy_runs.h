@@ -5,6 +5,9 @@
 #include <vector>
 
 #include "byre/base/buffer.h"
+#include "byre/data/disk.h"
+#include "byre/ops/copy.h"
+#include "byre/task/sync.h"
 
 namespace byre::ops {
 
@@ -21,7 +24,15 @@ struct CopyRunRules {
   bool skip_zeros = true;             // runs of zeros are left out
 };
 
+// What a copy into `target` keeps to. In a qcow2 disk the unit is the cluster.
+CopyRunRules copy_run_rules(const Disk& target, const CopyOptions& options);
+
 // Cuts the content into maximal runs. With `existing` (same size, or empty) what agrees with it is left out.
 std::vector<CopyRun> copy_runs(ConstBytes content, ConstBytes existing, const CopyRunRules& rules);
+
+// Starts the request or, for compressed clusters, the requests that a run needs; the content lies at `offset_bytes` of
+// the disk and outlives them.
+void start_run(TaskGroup& writes, Disk& target, std::uint64_t offset_bytes, ConstBytes content, const CopyRun& run,
+               bool compress);
 
 }  // namespace byre::ops

@@ -6,18 +6,18 @@
 #include "ops/piped_image.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/endian.h"
 #include "base/math.h"
 #include "base/text.h"
-#include "byre/storage/memory.h"
-#include "data/load.h"
 #include "data/piped_disk.h"
 #include "format/entry.h"
 #include "format/limits.h"
 #include "format/refcount.h"
 #include "ops/image_sequence.h"
 #include "ops/layout.h"
+#include "ops/new_image_copy.h"
 
 namespace byre::ops {
 namespace {
@@ -44,6 +44,8 @@ class ImagePipe {
   Task<Result<void>> write_l2_tables();
   Task<Result<void>> write_data();
   Task<Result<void>> append(ConstBytes bytes);
+  Task<Result<void>> count(std::uint64_t references);
+  Task<Result<void>> finish_block();
   Result<std::uint64_t> l2_word(std::uint64_t place_bytes, std::uint64_t size_bytes) const;
   CopyOptions pass(std::uint64_t number) const;
 
@@ -55,6 +57,8 @@ class ImagePipe {
   std::uint64_t passes_ = 1;
   ClusterSizes sizes_;
   Layout layout_;
+  Buffer block_;               // of refcounts
+  std::uint64_t counted_ = 0;  // of them
 };
 
 // The progress of all passes counts together.
@@ -104,7 +108,6 @@ Result<void> ImagePipe::plan() {
     for (const std::uint32_t size_bytes : table) {
       if (size_bytes != 0) placer.place(size_bytes);
     }
-    (void)placer.take_counts(false);
   }
   layout_.data = placer.clusters();
   add_refcounts(layout_);
@@ -118,10 +121,7 @@ Result<void> ImagePipe::plan() {
 
 // Whole clusters, the last one filled up with zeros.
 Task<Result<void>> ImagePipe::append(ConstBytes bytes) {
-  const std::vector<std::byte> tail(round_up(bytes.size(), geometry_.cluster_size_bytes()) - bytes.size());
-  const ConstBytes parts[] = {bytes, tail};
-  const std::span<const ConstBytes> all = parts;
-  co_return co_await target_.write(target_.size_bytes(), all);
+  co_return co_await write_filled_up(target_, target_.size_bytes(), bytes, geometry_.cluster_size_bytes());
 }
 
 Task<Result<void>> ImagePipe::write_header() {
@@ -138,33 +138,38 @@ Task<Result<void>> ImagePipe::write_refcount_table() {
   co_return co_await append(table);
 }
 
-// Everything in front of the data has one reference.
+// The next cluster of the file has so many references.
+Task<Result<void>> ImagePipe::count(std::uint64_t references) {
+  if (block_.empty()) block_ = Buffer(geometry_.cluster_size_bytes(), Buffer::Fill::zero);
+  format::store_refcount(block_.data(), geometry_.refcount_order, counted_++, references);
+  if (counted_ == geometry_.refcounts_per_block()) co_return co_await finish_block();
+  co_return Result<void>{};
+}
+
+Task<Result<void>> ImagePipe::finish_block() {
+  if (counted_ == 0) co_return Result<void>{};
+  counted_ = 0;
+  const Buffer block = std::exchange(block_, Buffer());
+  const ConstBytes bytes = block.bytes();
+  co_return co_await append(bytes);
+}
+
+// Everything in front of the data has one reference. A cluster's references are known when the next one begins.
 Task<Result<void>> ImagePipe::write_refcount_blocks() {
+  for (std::uint64_t i = 0; i < layout_.metadata_clusters(); ++i) BYRE_CO_CHECK(co_await count(1));
   DataPlacer placer(geometry_);
-  Buffer block(geometry_.cluster_size_bytes(), Buffer::Fill::zero);
-  std::uint64_t used = 0;
-  std::vector<std::uint32_t> counts;
-  auto table = sizes_.tables().begin();
-  for (std::uint64_t metadata = layout_.metadata_clusters(); metadata > 0 || table != sizes_.tables().end();) {
-    if (metadata > 0) {
-      counts.assign(std::min(metadata, geometry_.refcounts_per_block()), 1);
-      metadata -= counts.size();
-    } else {
-      for (const std::uint32_t size_bytes : table->second) {
-        if (size_bytes != 0) placer.place(size_bytes);
-      }
-      counts = placer.take_counts(++table == sizes_.tables().end());
-    }
-    for (const std::uint32_t count : counts) {
-      format::store_refcount(block.data(), geometry_.refcount_order, used++, count);
-      if (used < geometry_.refcounts_per_block()) continue;
-      BYRE_CO_CHECK(co_await append(block.bytes()));
-      std::ranges::fill(block.bytes(), std::byte{0});
-      used = 0;
+  for (const auto& [l1_index, sizes] : sizes_.tables()) {
+    for (const std::uint32_t size_bytes : sizes) {
+      if (size_bytes == 0) continue;
+      const std::uint64_t clusters = placer.clusters();
+      const std::uint64_t references = placer.last_references();
+      const bool shares = placer.place(size_bytes) < clusters << geometry_.cluster_bits;
+      const bool ended = clusters > 0 && placer.clusters() > clusters;
+      if (ended) BYRE_CO_CHECK(co_await count(references + (shares ? 1 : 0)));
     }
   }
-  if (used > 0) BYRE_CO_CHECK(co_await append(block.bytes()));
-  co_return Result<void>{};
+  if (placer.clusters() > 0) BYRE_CO_CHECK(co_await count(placer.last_references()));
+  co_return co_await finish_block();
 }
 
 Task<Result<void>> ImagePipe::write_l1_table() {
@@ -197,7 +202,6 @@ Task<Result<void>> ImagePipe::write_l2_tables() {
       BYRE_CO_TRY(const std::uint64_t word, l2_word(placer.place(sizes[i]), sizes[i]));
       store_be64(words.data() + i * 8, word);
     }
-    (void)placer.take_counts(false);
     BYRE_CO_CHECK(co_await append(words.bytes()));
   }
   co_return Result<void>{};
@@ -235,9 +239,7 @@ Task<Result<void>> write_piped_image(std::vector<Disk*> sources, Storage& target
                                      CopyOptions copy, bool search) {
   create.size_bytes = copy_size_bytes(sources);
   BYRE_CO_CHECK(check_create_options(create));
-  MemoryStorage empty;
-  BYRE_CO_CHECK(co_await create_qcow2(empty, std::move(create)));
-  BYRE_CO_TRY(format::Header header, co_await read_header(empty, format::HeaderUse::write));
+  BYRE_CO_TRY(format::Header header, co_await new_image_header(std::move(create)));
   ImagePipe pipe(std::move(sources), target, std::move(header), std::move(copy));
   co_return co_await pipe.run(search);
 }

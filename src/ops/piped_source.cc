@@ -18,7 +18,6 @@ namespace byre::ops {
 namespace {
 
 constexpr std::uint64_t window_bytes = 2 << 20;  // no cluster is larger
-constexpr std::uint64_t raw_unit_bytes = 4096;
 constexpr std::uint64_t file_step_bytes = 64 << 20;
 
 class PipeCopy {
@@ -27,6 +26,7 @@ class PipeCopy {
       : pipe_(pipe),
         target_(target),
         copy_(std::move(copy)),
+        run_rules_(copy_run_rules(target, copy_)),
         buffers_(window_bytes),
         pace_(copy_.bytes_per_second, copy_.cancel) {}
 
@@ -41,27 +41,16 @@ class PipeCopy {
   Task<Result<void>> read_all();
   Task<Result<void>> make_room(std::uint64_t end_bytes, bool last);
   Task<Result<void>> write_window(BufferPool::Loan loan, std::uint64_t offset_bytes, std::size_t length_bytes);
-  void start_run(TaskGroup& writes, std::uint64_t offset_bytes, ConstBytes content, CopyRun run);
-  CopyRunRules run_rules() const;
   bool is_device() const { return target_.storage().identity().inode == 0 && target_.cluster_size_bytes() == 0; }
 
   PipeReader& pipe_;
   Disk& target_;
   const CopyOptions copy_;
+  const CopyRunRules run_rules_;
   BufferPool buffers_;
   Pace pace_;
   TaskGroup group_;
 };
-
-CopyRunRules PipeCopy::run_rules() const {
-  CopyRunRules rules;
-  const bool fine = copy_.sparse_bytes != 0 && copy_.sparse_bytes < raw_unit_bytes;
-  const std::uint64_t cluster = target_.cluster_size_bytes();
-  rules.unit_bytes = cluster != 0 ? cluster : fine ? format::sector_bytes : raw_unit_bytes;
-  rules.sparse_bytes = copy_.compress ? std::min(copy_.sparse_bytes, cluster) : copy_.sparse_bytes;
-  rules.skip_zeros = copy_.target_content == TargetContent::zeros;
-  return rules;
-}
 
 // A qcow2 image knows no more than it was told; a file gets its length at the end.
 Task<Result<void>> PipeCopy::make_room(std::uint64_t end_bytes, bool last) {
@@ -73,29 +62,12 @@ Task<Result<void>> PipeCopy::make_room(std::uint64_t end_bytes, bool last) {
   co_return co_await target_.resize(end_bytes + step, Preallocation::off);
 }
 
-void PipeCopy::start_run(TaskGroup& writes, std::uint64_t offset_bytes, ConstBytes content, CopyRun run) {
-  const std::uint64_t at = offset_bytes + run.offset_bytes;
-  if (run.kind == CopyRun::Kind::zero) {
-    writes.start(target_.write_zeroes(at, run.length_bytes, ZeroMode::unmap));
-    return;
-  }
-  const ConstBytes data = content.subspan(run.offset_bytes, run.length_bytes);
-  if (!copy_.compress) {
-    writes.start(target_.write(at, data));
-    return;
-  }
-  const std::uint64_t cluster = target_.cluster_size_bytes();
-  for (std::size_t in = 0; in < data.size(); in += cluster) {
-    writes.start(target_.write_compressed(at + in, data.subspan(in, std::min<std::size_t>(cluster, data.size() - in))));
-  }
-}
-
 Task<Result<void>> PipeCopy::write_window(BufferPool::Loan loan, std::uint64_t offset_bytes, std::size_t length_bytes) {
   const ConstBytes content = loan.first(length_bytes);
   TaskGroup writes;
-  for (const CopyRun& run : copy_runs(content, ConstBytes(), run_rules())) {
+  for (const CopyRun& run : copy_runs(content, ConstBytes(), run_rules_)) {
     if (writes.failed() || group_.failed()) break;
-    start_run(writes, offset_bytes, content, run);
+    start_run(writes, target_, offset_bytes, content, run, copy_.compress);
   }
   co_return co_await writes.join();
 }

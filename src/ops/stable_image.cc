@@ -56,14 +56,7 @@ void StableImageDisk::use(std::uint64_t offset_bytes, std::uint64_t length_bytes
 Task<Result<void>> StableImageDisk::write(std::uint64_t offset_bytes, ConstBytes data) {
   BYRE_CO_CHECK(check_clusters(offset_bytes, data.size()));
   use(offset_bytes, data.size());
-  const std::vector<std::byte> tail(round_up(data.size(), geometry().cluster_size_bytes()) - data.size());
-  const ConstBytes parts[] = {data, tail};
-  const std::span<const ConstBytes> all = parts;
-  co_return co_await storage().write(host_of(offset_bytes).bytes, all);
-}
-
-Task<Result<void>> StableImageDisk::write_compressed(std::uint64_t, ConstBytes) {
-  co_return fail_in(storage().name(), ErrorCode::unsupported, "compressed clusters have no stable places");
+  co_return co_await write_filled_up(storage(), host_of(offset_bytes).bytes, data, geometry().cluster_size_bytes());
 }
 
 // The file was empty: what no piece covers reads as zeros.

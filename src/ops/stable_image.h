@@ -25,7 +25,6 @@ class StableImageDisk final : public WriteOnlyDisk {
 
   Task<Result<void>> begin() override;
   Task<Result<void>> write(std::uint64_t offset_bytes, ConstBytes data) override;
-  Task<Result<void>> write_compressed(std::uint64_t offset_bytes, ConstBytes data) override;  // unsupported
   Task<Result<void>> clone(std::uint64_t offset_bytes, std::uint64_t length_bytes,
                            std::span<const ClonePiece> pieces) override;
   Task<Result<void>> close() override;

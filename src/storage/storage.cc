@@ -67,10 +67,18 @@ Task<Result<void>> write_bytes(Storage& storage, std::uint64_t offset_bytes, Con
   co_return co_await storage.write(offset_bytes, span);
 }
 
+Task<Result<void>> write_filled_up(Storage& storage, std::uint64_t offset_bytes, ConstBytes bytes,
+                                   std::uint64_t unit_bytes) {
+  const std::vector<std::byte> tail(round_up(bytes.size(), unit_bytes) - bytes.size());
+  const ConstBytes parts[] = {bytes, tail};
+  const std::span<const ConstBytes> all = parts;
+  co_return co_await storage.write(offset_bytes, all);
+}
+
 namespace {
 Result<void> too_short(const Storage& storage, std::uint64_t offset_bytes, std::size_t wanted, std::size_t got) {
-  return fail_in(storage.name(), ErrorCode::io, "ends at byte {}, but {} bytes at {} were to be read",
-                 offset_bytes + got, wanted, offset_bytes);
+  return fail_in(storage.name(), ErrorCode::io, "ends {} byte {}, but {} bytes at {} were to be read",
+                 got == 0 ? "at or before" : "at", offset_bytes + got, wanted, offset_bytes);
 }
 }  // namespace
 

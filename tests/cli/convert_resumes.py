@@ -18,6 +18,10 @@ import subprocess
 import sys
 import time
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib"))
+from checked_runs import fail, failures, outcome as run  # noqa: E402  (found beside this file)
+
 BYRE = os.environ.get("BYRE", "byre")
 MIB = 1 << 20
 OLD = b"what the target held before\n" * 1000
@@ -34,25 +38,11 @@ KINDS = {
     "overlay": ["-O", "qcow2", "-B", "base.qcow2", "-F", "qcow2"],
     "all snapshots": ["-O", "qcow2", "--all-snapshots"],
 }
-failures = 0
-
-
-def fail(text):
-    global failures
-    failures += 1
-    print(text)
 
 
 def expect(truth, text):
     if not truth:
         fail(text)
-
-
-def run(*arguments, code=0, says="", **options):
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False, **options)
-    if done.returncode != code or says not in done.stderr:
-        fail(f"{' '.join(arguments)}: exit {done.returncode}, not {code}; '{says}' in: {done.stderr}")
-    return done
 
 
 def content(path):
@@ -220,9 +210,9 @@ def rounds(count, seed):
     kinds = [Kind(name) for name in KINDS]
     seen = collections.Counter()
     for number in range(count):
-        before = failures
+        before = len(failures)
         one_round(kinds[number % len(kinds)], random.Random(seed * 100003 + number), seen)
-        if failures > before:
+        if len(failures) > before:
             print(f"round {number}, seed {seed}")
     print(dict(seen))
     expect(seen["gone on with"] * 5 >= count, f"too few rounds were interrupted: {dict(seen)}")

@@ -12,26 +12,15 @@ import random
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib"))
+from checked_runs import fail, failures, run  # noqa: E402  (found beside this file)
+
 BYRE = os.environ.get("BYRE", "byre")
 MIB = 1 << 20
 SIZES = [512, 4096, 65536, 2 * MIB]
 WIDTHS = [1, 2, 8, 16, 64]
 TYPES = ["zlib", "zstd"]
-failures = 0
-
-
-def fail(text):
-    global failures
-    failures += 1
-    print(text)
-
-
-def run(*arguments, code=0, says=""):
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode != code or says not in done.stderr:
-        fail(f"{' '.join(arguments)[:2000]}: exit {done.returncode}, not {code} with '{says}': "
-             f"{(done.stdout + done.stderr)[:2000]}")
-    return done.stdout
 
 
 def read(path):

@@ -69,7 +69,7 @@ def images():
 
 
 def main():
-    wrong = read = 0
+    wrong = 0
     chosen = [image for image in images() if image.stat().st_size <= MOST_BYTES]
     with ThreadPoolExecutor(2) as pool:
         for image, answer in zip(chosen, pool.map(judge, chosen)):

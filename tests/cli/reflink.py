@@ -19,6 +19,10 @@ import struct
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib"))
+from checked_runs import fail, failures, run  # noqa: E402  (found beside this file)
+
 BYRE = os.environ.get("BYRE", "byre")
 MIB = 1 << 20
 BLOCK = 4096
@@ -26,20 +30,6 @@ FICLONERANGE = 0x4020940D
 KINDS = {"xfs": ["mkfs.xfs", "-q", "-m", "reflink=1"], "btrfs": ["mkfs.btrfs", "-q"]}
 # XFS reserves blocks where a file grows; once they were read they pass for data.
 MOUNT_OPTIONS = {"xfs": "loop,allocsize=4k", "btrfs": "loop"}
-failures = 0
-
-
-def fail(text):
-    global failures
-    failures += 1
-    print(text)
-
-
-def run(*arguments, code=0, says=""):
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
-    if done.returncode != code or says not in done.stderr:
-        fail(f"{' '.join(arguments)}: exit {done.returncode}, not {code} with '{says}': {done.stdout}{done.stderr}")
-    return done.stdout + done.stderr
 
 
 def digest(path):
@@ -352,11 +342,11 @@ def on_file_system(place, elsewhere):
         directory = os.path.join(place, function.__name__)
         os.mkdir(directory)
         os.chdir(directory)
-        before = failures
+        before = len(failures)
         function(*arguments)
         os.chdir(elsewhere)
         shutil.rmtree(directory)
-        if failures > before:
+        if len(failures) > before:
             print(f"in {directory}")
 
 

@@ -51,6 +51,11 @@ class CompareShared : public ::testing::Test {
     const ConstBytes bytes = data;
     EXPECT_TRUE(loop_->run(compress ? disk.write_compressed(offset_bytes, bytes) : disk.write(offset_bytes, bytes)));
   }
+  void take_snapshot(Disk& disk) {
+    NewSnapshot snapshot;
+    snapshot.name = "old";
+    EXPECT_TRUE(loop_->run(create_snapshot(disk, snapshot)));
+  }
   void close(Disk& disk) { EXPECT_TRUE(loop_->run(disk.close())); }
 
   // Where they differ; nothing if they do not.
@@ -69,9 +74,7 @@ TEST_F(CompareShared, ReadsNoDataOfClustersThatASnapshotShares) {
   {
     const auto disk = open(file, nullptr, true);
     fill(*disk, 0, 2 * MiB, 'a');
-    NewSnapshot snapshot;
-    snapshot.name = "old";
-    ASSERT_TRUE(loop_->run(create_snapshot(*disk, snapshot)));
+    take_snapshot(*disk);
     fill(*disk, MiB, 64 * KiB, 'a');  // equal, but not shared any more
     close(*disk);
   }
@@ -87,9 +90,7 @@ TEST_F(CompareShared, FindsADifferenceBehindWhatIsShared) {
   const File file = create(false);
   const auto disk = open(file, nullptr, true);
   fill(*disk, 0, 2 * MiB, 'a');
-  NewSnapshot snapshot;
-  snapshot.name = "old";
-  ASSERT_TRUE(loop_->run(create_snapshot(*disk, snapshot)));
+  take_snapshot(*disk);
   fill(*disk, MiB + 4096, 1, 'b');
   close(*disk);
   const auto now = open(file);

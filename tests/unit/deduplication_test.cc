@@ -11,7 +11,6 @@
 #include <set>
 
 #include "base/endian.h"
-#include "byre/check/check.h"
 #include "byre/ops/create.h"
 #include "byre/ops/snapshot.h"
 #include "byre/storage/memory.h"
@@ -20,6 +19,8 @@
 #include "data/load.h"
 #include "data/new_image.h"
 #include "format/entry.h"
+#include "ops/new_image_copy.h"
+#include "support/findings.h"
 
 namespace byre::test {
 namespace {
@@ -59,9 +60,7 @@ class Deduplication : public testing::Test {
     options.cluster_size_bytes = shape.cluster_bytes;
     options.refcount_bits = shape.refcount_bits;
     options.compression = shape.compression;
-    MemoryStorage memory;
-    EXPECT_TRUE(loop_->run(create_qcow2(memory, options)));
-    return *loop_->run(read_header(memory, format::HeaderUse::write));
+    return *loop_->run(ops::new_image_header(options));
   }
 
   // The digest of a cluster is its kind.
@@ -129,15 +128,7 @@ class Deduplication : public testing::Test {
     return content;
   }
 
-  void expect_sound(const Content& image) {
-    MemoryStorage storage{ConstBytes(image)};
-    std::string findings;
-    CheckOptions options;
-    options.data = true;
-    options.on_finding = [&](const Finding& finding) { findings += finding.text + "\n"; };
-    EXPECT_TRUE(loop_->run(check_image(storage, options)));
-    EXPECT_EQ(findings, "");
-  }
+  void expect_sound(const Content& image) { EXPECT_EQ(findings_of(*loop_, image), ""); }
 
   void expect_image_of(const Content& image, const Kinds& kinds, const Shape& shape) {
     expect_sound(image);

@@ -8,14 +8,15 @@
 #include <algorithm>
 #include <atomic>
 
-#include "byre/check/check.h"
 #include "byre/ops/create.h"
 #include "byre/ops/snapshot.h"
 #include "byre/storage/memory.h"
 #include "byre/task/pollers.h"
 #include "byre/task/sync.h"
 #include "data/load.h"
+#include "ops/new_image_copy.h"
 #include "ops/state_copy.h"
+#include "support/findings.h"
 
 namespace byre::test {
 namespace {
@@ -37,9 +38,7 @@ class NewImage : public testing::Test {
     options.size_bytes = size_bytes;
     options.cluster_size_bytes = shape.cluster_bytes;
     options.refcount_bits = shape.refcount_bits;
-    MemoryStorage memory;
-    EXPECT_TRUE(loop->run(create_qcow2(memory, options)));
-    return *loop->run(read_header(memory, format::HeaderUse::write));
+    return *loop->run(ops::new_image_header(options));
   }
 
   // Every third cluster is left out, and every fifth does not compress.
@@ -90,15 +89,7 @@ class NewImage : public testing::Test {
     return content;
   }
 
-  void expect_sound(const Content& image) {
-    MemoryStorage storage{ConstBytes(image)};
-    std::string findings;
-    CheckOptions options;
-    options.data = true;
-    options.on_finding = [&](const Finding& finding) { findings += finding.text + "\n"; };
-    EXPECT_TRUE(loop->run(check_image(storage, options)));
-    EXPECT_EQ(findings, "");
-  }
+  void expect_sound(const Content& image) { EXPECT_EQ(findings_of(*loop, image), ""); }
 
   std::unique_ptr<EventLoop> loop;
 };

@@ -8,15 +8,15 @@
 #include <cerrno>
 
 #include "base/math.h"
-#include "byre/check/check.h"
 #include "byre/ops/copy.h"
 #include "byre/ops/create.h"
 #include "byre/ops/snapshot.h"
 #include "byre/storage/memory.h"
 #include "byre/storage/simulated.h"
-#include "data/load.h"
 #include "data/new_image.h"
+#include "ops/new_image_copy.h"
 #include "ops/state_copy.h"
+#include "support/findings.h"
 
 namespace byre::test {
 namespace {
@@ -73,9 +73,7 @@ class SharedCopy : public testing::Test {
     options.size_bytes = size_bytes;
     options.cluster_size_bytes = cluster_bytes;
     options.refcount_bits = 64;  // many refcount blocks, which come between the clusters
-    MemoryStorage memory;
-    BYRE_CO_CHECK(co_await create_qcow2(memory, options));
-    co_return co_await read_header(memory, format::HeaderUse::write);
+    co_return co_await ops::new_image_header(options);
   }
 
   static Task<Result<void>> copy_to_image(std::vector<Disk*> sources, Storage& storage, Target target) {
@@ -160,14 +158,7 @@ class SharedCopy : public testing::Test {
     return target;
   }
 
-  void expect_sound(const Content& image) {
-    MemoryStorage storage{ConstBytes(image)};
-    std::string findings;
-    CheckOptions options;
-    options.on_finding = [&](const Finding& finding) { findings += finding.text + "\n"; };
-    EXPECT_TRUE(loop_->run(check_image(storage, options)));
-    EXPECT_EQ(findings, "");
-  }
+  void expect_sound(const Content& image) { EXPECT_EQ(findings_of(*loop_, image), ""); }
 
   Content read(Disk& disk) {
     Content content(disk.size_bytes());

@@ -8,12 +8,12 @@
 
 #include <algorithm>
 
-#include "byre/check/check.h"
 #include "byre/ops/copy.h"
 #include "byre/ops/create.h"
 #include "byre/storage/memory.h"
 #include "byre/storage/simulated.h"
-#include "data/load.h"
+#include "ops/new_image_copy.h"
+#include "support/findings.h"
 
 namespace byre::test {
 namespace {
@@ -39,9 +39,7 @@ class StableImage : public testing::Test {
     options.size_bytes = size_bytes;
     options.cluster_size_bytes = shape.cluster_bytes;
     options.refcount_bits = shape.refcount_bits;
-    MemoryStorage memory;
-    EXPECT_TRUE(loop_->run(create_qcow2(memory, options)));
-    return *loop_->run(read_header(memory, format::HeaderUse::write));
+    return *loop_->run(ops::new_image_header(options));
   }
 
   std::unique_ptr<SimulatedDisk> file(Content content = {}) {
@@ -80,12 +78,7 @@ class StableImage : public testing::Test {
   }
 
   void expect_image_of(const Content& image, const Content& content) {
-    MemoryStorage storage{ConstBytes(image)};
-    std::string findings;
-    CheckOptions options;
-    options.on_finding = [&](const Finding& finding) { findings += finding.text + "\n"; };
-    EXPECT_TRUE(loop_->run(check_image(storage, options)));
-    EXPECT_EQ(findings, "");
+    EXPECT_EQ(findings_of(*loop_, image), "");
     const auto disk = open(std::make_unique<MemoryStorage>(ConstBytes(image)), "qcow2");
     Content read(disk->size_bytes());
     const Bytes target(read);

@@ -103,6 +103,10 @@ class Storage {
 // write() with a single part.
 Task<Result<void>> write_bytes(Storage& storage, std::uint64_t offset_bytes, ConstBytes bytes);
 
+// write_bytes() with zeros behind them, up to a multiple of `unit_bytes`.
+Task<Result<void>> write_filled_up(Storage& storage, std::uint64_t offset_bytes, ConstBytes bytes,
+                                   std::uint64_t unit_bytes);
+
 // read() that treats a short read as an error that names the storage, offset and length (docs/format.md H-59).
 Task<Result<void>> read_exactly(Storage& storage, std::uint64_t offset_bytes, Bytes target);
 
