@@ -17,16 +17,17 @@ struct Registration {
 };
 
 constexpr Registration registrations[] = {
-    {"amend", register_amend},       {"bench", register_bench},
-    {"check", register_check},       {"checksum", register_checksum},
-    {"commit", register_commit},     {"compact", register_compact},
-    {"compare", register_compare},   {"convert", register_convert},
-    {"create", register_create},     {"dd", register_dd},
-    {"info", register_info},         {"io", register_io},
-    {"map", register_map},           {"measure", register_measure},
-    {"mount", register_mount},       {"rebase", register_rebase},
-    {"resize", register_resize},     {"serve", register_serve},
-    {"snapshot", register_snapshot}, {"stream", register_stream},
+    {"amend", register_amend},     {"bench", register_bench},
+    {"check", register_check},     {"checksum", register_checksum},
+    {"commit", register_commit},   {"compact", register_compact},
+    {"compare", register_compare}, {"convert", register_convert},
+    {"create", register_create},   {"dd", register_dd},
+    {"info", register_info},       {"io", register_io},
+    {"map", register_map},         {"measure", register_measure},
+    {"mount", register_mount},     {"qemu-nbd", register_qemu_nbd},
+    {"rebase", register_rebase},   {"resize", register_resize},
+    {"serve", register_serve},     {"snapshot", register_snapshot},
+    {"stream", register_stream},
 };
 
 // Only the command that is named: entering the options of all would take longer than most commands do. All of them if

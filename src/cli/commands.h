@@ -20,6 +20,7 @@ void register_io(Cli& cli);
 void register_map(Cli& cli);
 void register_measure(Cli& cli);
 void register_mount(Cli& cli);
+void register_qemu_nbd(Cli& cli);
 void register_rebase(Cli& cli);
 void register_resize(Cli& cli);
 void register_serve(Cli& cli);

@@ -1,30 +1,8 @@
 #include "cli/io_session.h"
 
-#include "byre/ops/create.h"
-#include "byre/storage/memory.h"
+#include "cli/throw_away.h"
 
 namespace byre::cli {
-
-namespace {
-
-// An overlay in memory that takes the changes.
-Task<Result<std::unique_ptr<Disk>>> open_on_memory(std::unique_ptr<Disk> disk, OpenOptions options) {
-  CreateOptions create;
-  create.size_bytes = disk->size_bytes();
-  create.backing_file = disk->storage().name();
-  create.backing_format = std::string(disk->format());
-  create.open_backing = false;
-  options.copy_on_read = false;
-  auto memory = std::make_unique<MemoryStorage>();
-  BYRE_CO_CHECK(co_await create_qcow2(*memory, std::move(create)));
-  options.format = "qcow2";
-  options.snapshot.reset();
-  options.writable = true;
-  options.force_share = false;
-  co_return co_await open_disk(std::move(memory), std::move(options), std::move(disk));
-}
-
-}  // namespace
 
 Task<Result<void>> IoSession::open(std::string path, IoOpenSettings settings) {
   OpenOptions options = open_options(settings.flags);
@@ -34,7 +12,7 @@ Task<Result<void>> IoSession::open(std::string path, IoOpenSettings settings) {
   options.copy_on_read = settings.copy_on_read && options.writable;
   BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(path, options));
   if (settings.throw_away && !settings.read_only) {
-    BYRE_CO_TRY(disk, co_await open_on_memory(std::move(disk), std::move(options)));
+    BYRE_CO_TRY(disk, co_await with_changes_in_memory(std::move(disk), std::move(options)));
   }
   disk_ = std::move(disk);
   path_ = std::move(path);
