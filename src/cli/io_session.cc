@@ -1,6 +1,7 @@
 #include "cli/io_session.h"
 
 #include "byre/ops/create.h"
+#include "byre/storage/break_points.h"
 #include "byre/storage/memory.h"
 
 namespace byre::cli {
@@ -24,6 +25,13 @@ Task<Result<std::unique_ptr<Disk>>> open_on_memory(std::unique_ptr<Disk> disk, O
   co_return co_await open_disk(std::move(memory), std::move(options), std::move(disk));
 }
 
+Result<NodeDescription> described(const std::string& path, const IoOpenSettings& settings) {
+  if (!settings.options) return image_named(path, settings.flags.image_opts);
+  if (path.empty()) return NodeDescription::from_options(*settings.options);
+  BYRE_TRY(const NodeDescription node, image_named(path, settings.flags.image_opts));
+  return node.with_options(*settings.options);
+}
+
 }  // namespace
 
 Task<Result<void>> IoSession::open(std::string path, IoOpenSettings settings) {
@@ -32,7 +40,8 @@ Task<Result<void>> IoSession::open(std::string path, IoOpenSettings settings) {
   options.writable = !settings.read_only && !settings.throw_away && !settings.snapshot;
   options.discard = settings.discard;
   options.copy_on_read = settings.copy_on_read && options.writable;
-  BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(path, options));
+  BYRE_CO_TRY(NodeDescription node, described(path, settings));
+  BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_node(std::move(node), options));
   if (settings.throw_away && !settings.read_only) {
     BYRE_CO_TRY(disk, co_await open_on_memory(std::move(disk), std::move(options)));
   }
@@ -44,6 +53,8 @@ Task<Result<void>> IoSession::open(std::string path, IoOpenSettings settings) {
 
 Task<Result<void>> IoSession::close() {
   if (!disk_) co_return Result<void>();
+  // Nobody could resume it any more.
+  if (BreakPoints* const points = disk_->storage().break_points()) points->remove_all();
   const Result<void> drained = co_await in_flight_.join();
   BYRE_ASSERT(drained.has_value());
   const Result<void> closed = co_await disk_->close();

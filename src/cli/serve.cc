@@ -73,7 +73,7 @@ Task<Result<void>> open_images(const ServeArguments& arguments, std::vector<Imag
   options.writable = !arguments.read_only && !arguments.snapshot && !arguments.open.force_share;
   for (Image& image : images) {
     OpenOptions own = options;
-    BYRE_CO_TRY(image.disk, co_await open_disk(image.file, std::move(own)));
+    BYRE_CO_TRY(image.disk, co_await open_image(image.file, arguments.open, std::move(own)));
   }
   co_return Result<void>{};
 }
