@@ -14,7 +14,7 @@ namespace {
 using Options = NodeDescription::Options;
 
 constexpr std::string_view default_nbd_port = "10809";
-constexpr std::ptrdiff_t most_levels = 32;
+constexpr std::ptrdiff_t most_dots = 32;
 constexpr std::size_t longest_name_bytes = 16 << 10;  // of one that has others inside it
 
 std::unexpected<Error> bad_name(std::string_view name, std::string_view expected) {
@@ -130,8 +130,8 @@ Result<Options> read_null_name(std::string_view name) {
 // Errors: the names stand in each other too deep.
 Result<> add_below(Options& options, const std::string& prefix, const Options& child) {
   for (const auto& [key, value] : child) {
-    if (std::ranges::count(key, '.') > most_levels) {
-      return fail(ErrorCode::invalid_argument, "more than {} levels of names stand in each other", most_levels);
+    if (std::ranges::count(key, '.') > most_dots) {
+      return fail(ErrorCode::invalid_argument, "more than {} levels of names stand in each other", most_dots);
     }
     options[prefix + key] = value;
   }

@@ -149,7 +149,8 @@ Result<> NodeOptions::expect_empty(std::string_view driver) const {
 
 Result<> NodeOptions::refuse(std::string_view key, std::string_view reason) const {
   if (!has_below(key)) return {};
-  return fail(ErrorCode::unsupported, "{}: {}", escape_untrusted(full_name(key)), reason);
+  const auto first = options_.contains(key) ? options_.find(key) : options_.lower_bound(std::string(key) + '.');
+  return fail(ErrorCode::unsupported, "{}: {}", escape_untrusted(full_name(first->first)), reason);
 }
 
 }  // namespace byre::ops

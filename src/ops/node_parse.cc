@@ -152,17 +152,6 @@ class Flattener final : public nlohmann::json_sax<Json> {
   std::optional<std::string> wrong_;
 };
 
-// A name cannot be a value and have names below it.
-Result<> check_tree(const Options& options) {
-  for (auto at = options.begin(); at != options.end(); ++at) {
-    const auto below = options.lower_bound(at->first + ".");
-    if (below == options.end() || !below->first.starts_with(at->first + ".")) continue;
-    return fail(ErrorCode::invalid_argument, "option '{}' has a value, and there is '{}' as well",
-                escape_untrusted(at->first), escape_untrusted(below->first));
-  }
-  return {};
-}
-
 Result<Options> read_list(std::string_view list) {
   Options options;
   for (std::string_view text = list; !text.empty();) {
@@ -181,7 +170,6 @@ Result<Options> read_list(std::string_view list) {
     const std::string value = equals != std::string::npos ? item.substr(equals + 1) : off ? "off" : "on";
     options.insert_or_assign(std::move(key), value);
   }
-  BYRE_CHECK(check_tree(options));
   if (options.empty()) return fail(ErrorCode::invalid_argument, "the list of options is empty: driver=... is expected");
   return options;
 }
@@ -196,7 +184,6 @@ Result<NodeDescription> NodeDescription::from_options(std::string_view list) {
 Result<NodeDescription> NodeDescription::with_options(std::string_view list) const {
   BYRE_TRY(Options options, read_list(list));
   options.insert(options_.begin(), options_.end());
-  BYRE_CHECK(check_tree(options));
   return NodeDescription(text_, std::move(options));
 }
 
@@ -207,7 +194,6 @@ Result<NodeDescription> NodeDescription::from_json(std::string_view text) {
   Flattener flattener;
   Json::sax_parse(with_double_quotes(text), &flattener);
   BYRE_TRY(Options options, flattener.take());
-  BYRE_CHECK(check_tree(options));
   if (options.empty()) return fail(ErrorCode::invalid_argument, "json: the object is empty: a driver is expected");
   return NodeDescription("json:" + std::string(text), std::move(options));
 }

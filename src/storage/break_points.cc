@@ -13,7 +13,9 @@ namespace {
 constexpr std::chrono::milliseconds look_again_after{1};
 }
 
-bool BreakPoints::is_suspended(std::string_view tag) const { return std::ranges::contains(suspended_, tag); }
+bool BreakPoints::is_suspended(std::string_view tag) const {
+  return std::ranges::find(suspended_, tag) != suspended_.end();
+}
 
 bool BreakPoints::erase_suspended(std::string_view tag) { return std::erase(suspended_, tag) > 0; }
 
