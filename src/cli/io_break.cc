@@ -32,7 +32,8 @@ Task<bool> run_break(IoSession& session, const IoWords& words) {
   if (!points) co_return false;
   const auto event = access_event_named(words.rest()[0]);
   if (!event) {
-    print(fmt::format("Could not set breakpoint: this engine has no event '{}'\n", escape_untrusted(words.rest()[0])));
+    print("Could not set breakpoint: No such file or directory\n");
+    print_error(fmt::format("this engine has no event '{}'", escape_untrusted(words.rest()[0])));
     co_return false;
   }
   points->set(*event, words.rest()[1]);
