@@ -93,16 +93,13 @@ Task<Result<std::unique_ptr<Disk>>> open_target(const DdArguments& arguments, co
   options.force_share = false;
   BYRE_CO_TRY(NodeDescription target, image_named(operands.output, false));
   if (arguments.existing) co_return co_await open_node(std::move(target), std::move(options));
-  if (!target.is_path()) {
-    co_return fail(ErrorCode::unsupported, "'{}' is no file that could be made: -n writes into what is there",
-                   escape_untrusted(operands.output, 4096));
-  }
-  const std::string path = *target.path();
+  const std::string path = target.path().value_or(operands.output);
   CreateOptions create;
   create.format = format;
   create.size_bytes = size;
   BYRE_CO_TRY(CreateOptions ready, co_await prepare_create(path, std::move(create)));
-  BYRE_CO_TRY(std::unique_ptr<Storage> made, co_await create_image(path, std::move(ready), CacheMode::writeback));
+  BYRE_CO_TRY(std::unique_ptr<Storage> made,
+              co_await create_image(std::move(target), std::move(ready), CacheMode::writeback));
   co_return co_await open_disk(std::move(made), std::move(options));
 }
 

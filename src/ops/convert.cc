@@ -148,7 +148,7 @@ Task<Result<void>> Conversion::check_can_share() {
 Task<Result<std::unique_ptr<Storage>>> Conversion::create_target() {
   CreateOptions create = options_.target;
   create.size_bytes = copy_size_bytes(sources());
-  co_return co_await create_image(target_path_, std::move(create), options_.target_cache);
+  co_return co_await create_image(target_, std::move(create), options_.target_cache);
 }
 
 // What was created is never looked up by its name again; an existing target (`created` is null) is opened by it.
@@ -174,8 +174,8 @@ TargetContent Conversion::content_of(Disk& target) const {
     return same ? TargetContent::same_below : TargetContent::compared;
   }
   if (options_.target_reads_zero) return TargetContent::zeros;
-  // A raw disk on a device (inode 0) reads as whatever the device held.
-  const bool device = target.storage().identity().inode == 0;
+  // A raw disk on a device (inode 0) or a server reads as whatever the device held.
+  const bool device = target.storage().identity().inode == 0 || !target_.is_path();
   return options_.create && !(device && target.format() == "raw") ? TargetContent::zeros : TargetContent::unknown;
 }
 
@@ -212,6 +212,7 @@ Task<Result<void>> Conversion::fill_target(std::unique_ptr<Storage> created) {
 
 // Removes what this run has made, unless something else has the name by now. Returns what became of it.
 Task<std::string> Conversion::discard_target() {
+  if (!target_.is_path()) co_return "the target is incomplete";
   FileOptions writable;
   writable.writable = true;
   auto storage = open_file(target_path_, writable);
@@ -286,7 +287,7 @@ Task<Result<void>> Conversion::run_with_sources() {
   BYRE_CO_CHECK(check_separate());
   BYRE_CO_CHECK(co_await ops::check_states(sources(), options_));
   BYRE_CO_CHECK(ops::check_new_image(copy_size_bytes(sources()), options_));
-  if (!options_.create) co_return co_await make_in_place();
+  if (!options_.create || !target_.is_path()) co_return co_await make_in_place();
   BYRE_CO_TRY(CreateOptions create, co_await prepare_staged());
   const Result<bool> partial = exists_beside_sources(StagedFile::partial_path(target_path_));
   if (!partial && partial.error().code() == ErrorCode::refused) co_return std::unexpected(partial.error());
@@ -411,9 +412,8 @@ Result<void> check_convert_options(const std::vector<NodeDescription>& sources, 
 Task<Result<void>> convert_images(std::vector<NodeDescription> sources, NodeDescription target,
                                   ConvertOptions options) {
   BYRE_CO_CHECK(check_convert_options(sources, options));
-  if (options.create && !options.target_pipe && !target.is_path()) {
-    co_return fail(ErrorCode::unsupported,
-                   "'{}' is no file that could be made: -n replaces the content of what is there",
+  if (options.create && options.source_pipe && !options.target_pipe && !target.is_path()) {
+    co_return fail(ErrorCode::unsupported, "'{}': what comes as a stream goes into a file or a stream",
                    escape_untrusted(target.text(), 4096));
   }
   if (options.target_pipe) co_return co_await ops::convert_to_pipe(std::move(sources), std::move(options));

@@ -104,8 +104,13 @@ Task<Result<std::unique_ptr<Disk>>> open_described_backing(Layer& layer) {
   options.detect_zeroes = DetectZeroes::off;
   options.format.reset();
   options.backing.format.reset();
+  BYRE_CO_TRY(const format::Header header, co_await read_header(*layer.storage, format::HeaderUse::read));
+  // What is discarded there would read through to it.
+  if (layer.options.writable && header.backing_name.empty()) {
+    co_return fail(ErrorCode::unsupported, "{}: the image names no backing file: it can only be read above one",
+                   escape_untrusted(layer.backing->full_name("file")));
+  }
   if (!layer.backing->contains("driver")) {
-    BYRE_CO_TRY(const format::Header header, co_await read_header(*layer.storage, format::HeaderUse::read));
     options.format = header.backing_format ? header.backing_format : layer.options.backing.format;
     if (!options.format) {
       co_return fail(ErrorCode::refused, "the format of the backing file is not recorded, and it is not guessed: {}=",

@@ -18,8 +18,9 @@ EVENTS = ["l1_update", "l2_load", "l2_update", "read_aio", "read_backing_aio", "
           "pwritev", "pwritev_zero", "pwritev_done", "none"]
 NOT_IN_QCOW2 = {"pwritev_zero"}  # zeros there are entries
 REQUESTS = ["write -P 1 10k 100k", "read -P 7 512k 64k", "write -c -P 2 256k 64k", "read -P 2 256k 64k",
-            "write -P 3 2M 1M", "write -P 8 5000 1000", "flush", "write -P 4 30k 200k", "discard 2M 512k", "write -z 10k 64k", "flush",
-            "read 0 3M", "write -P 6 40M 8M", "truncate 70M", "write -P 6 69M 64k", "flush"]
+            "write -P 3 2M 1M", "write -P 8 5000 1000", "flush", "write -P 4 30k 200k", "discard 2M 512k",
+            "write -z 10k 64k", "flush", "read 0 3M", "write -P 6 40M 8M", "truncate 70M", "write -P 6 69M 64k",
+            "flush"]
 
 
 def run(*words, timeout=60):

@@ -133,7 +133,8 @@ def facts(result):
 
 def requests(tool, words):
     """What requests find: exit code and standard output without times."""
-    result = run(*tool, *words, "-c", "length", "-c", "read -v 0 16", "-c", "read -v 65536 16", "-c", "read -v 196608 16")
+    result = run(*tool, *words, "-c", "length", "-c", "read -v 0 16", "-c", "read -v 65536 16", "-c",
+                 "read -v 196608 16")
     text = re.sub(r"ops; .*", "ops;", result.stdout.decode())
     # Where zeros are not promised, anything is read.
     null = any("null-" in word and "read-zeroes" not in word for word in words)
@@ -177,7 +178,8 @@ def run_command(before, image, behind, directory, options):
     result = subprocess.run([BYRE, before[0], *options, *before[1:], word, *behind], cwd=directory, timeout=60,
                             capture_output=True, check=False, stdin=subprocess.DEVNULL)
     text = result.stdout.decode().replace(image, "image").replace(image.replace("'", r"\x27"), "image")
-    return result.returncode, re.sub(r"ops; .*|[0-9.]+ seconds.*|[0-9.]+ s\b.*|[0-9,.]+ (MiB/s|requests).*|date.*", "", text)
+    times = r"ops; .*|[0-9.]+ seconds.*|[0-9.]+ s\b.*|[0-9,.]+ (MiB/s|requests).*|date.*"
+    return result.returncode, re.sub(times, "", text)
 
 
 def compare_command(before, behind):

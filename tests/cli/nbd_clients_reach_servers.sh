@@ -92,9 +92,20 @@ qemu-img create -q -f qcow2 "$uri" 4M
 "$BYRE" check -q -f qcow2 "$uri"
 qemu-img check -q -f qcow2 "$uri"
 "$BYRE" compare -q -f qcow2 -F qcow2 source.qcow2 "$uri"
-if "$BYRE" convert -f qcow2 -O qcow2 source.qcow2 "$uri" 2>log; then fail "makes what cannot be made"; fi
-grep -q -- '-n ' log || fail "does not say how: $(cat log)"
+for words in "-O qcow2" "-O raw -f qcow2" "-O qcow2 -c"; do
+  # shellcheck disable=SC2086  # words
+  "$BYRE" convert $words source.qcow2 "$uri"
+  qemu-img compare -q source.qcow2 "$uri" || qemu-img compare -q -f qcow2 -F raw source.qcow2 "$uri" || fail "$words"
+done
+"$BYRE" create -q -f qcow2 "$uri" 2M
+"$BYRE" info --output=json "$uri" | grep -q '"virtual-size": 2097152' || fail "is not made anew"
+"$BYRE" dd -f qcow2 -O qcow2 if=source.qcow2 of="$uri" bs=1M count=2
+qemu-img check -q -f qcow2 "$uri"
+if "$BYRE" create -q -f raw "$uri" 20M 2>log; then fail "makes what is too long"; fi
 end_server
+if "$BYRE" convert -U source.qcow2 "json:{'driver':'raw','file.filename':'source.qcow2'}" 2>log; then fail "itself"; fi
+if "$BYRE" create -q "json:{'driver':'raw','file.filename':'source.qcow2'}" 1M 2>log; then fail "makes a file so"; fi
+qemu-img check -q source.qcow2 || fail "the source is damaged"
 truncate -s 1M disk.raw
 start_server qemu-nbd -f raw -t -e 4 -k "$PWD/s" disk.raw
 qemu-img create -q -f qcow2 "$uri" 4M
@@ -108,8 +119,8 @@ qemu-img create -q -f qcow2 -b source.qcow2 -F qcow2 over.qcow2
 start_server qemu-nbd -r -f raw -t -e 4 -k "$PWD/s" over.qcow2
 if "$BYRE" io -r -f qcow2 -c 'read 0 512' "$uri" 2>log; then fail "follows a relative name"; fi
 grep -q 'backing' log || fail "does not say why: $(cat log)"
-"$BYRE" compare -q -U --image-opts "driver=qcow2,file.driver=nbd,file.path=s,backing.driver=qcow2,backing.file.filename=source.qcow2" \
-  "driver=qcow2,file.filename=source.qcow2"
+described=driver=qcow2,file.driver=nbd,file.path=s,backing.driver=qcow2,backing.file.filename=source.qcow2
+"$BYRE" compare -q -U --image-opts "$described" "driver=qcow2,file.filename=source.qcow2"
 end_server
 
 # The server is killed with requests in flight: each fails, and the tool ends.
