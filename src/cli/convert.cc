@@ -129,7 +129,16 @@ Result<NodeDescription> target_named(const ConvertArguments& arguments) {
   return image_named(arguments.files.back(), arguments.target_image_opts);
 }
 
-int run_convert(const ConvertArguments& arguments) {
+// As -O says, else as the target is described.
+std::optional<std::string> described_format(const NodeDescription& target, const ConvertArguments& arguments) {
+  const auto driver = target.options().find("driver");
+  if (arguments.target_format_flag || driver == target.options().end()) return arguments.target_format_flag;
+  const auto* const name = std::get_if<std::string>(&driver->second);
+  return name && (*name == "qcow2" || *name == "raw") ? std::optional(*name) : std::nullopt;
+}
+
+int run_convert(const ConvertArguments& given) {
+  ConvertArguments arguments = given;
   auto list = read_option_lists(arguments.options);
   if (!list) return report(std::unexpected(list.error()));
   if (list->asks_for_help()) return print_option_help(format_name(arguments));
@@ -144,6 +153,7 @@ int run_convert(const ConvertArguments& arguments) {
   if (!sources) return report(std::unexpected(sources.error()));
   auto target_node = target_named(arguments);
   if (!target_node) return report(std::unexpected(target_node.error()));
+  arguments.target_format_flag = described_format(*target_node, arguments);
   auto options = read_options(arguments, *std::move(list));
   if (!options) return report(std::unexpected(std::move(options).error().in_file(target)));
   if (const auto opened = open_streams(arguments, *options); !opened) return report(opened);

@@ -50,6 +50,11 @@ Result<NodeOptions> format_node(NodeOptions node, OpenOptions& options) {
     return std::move(node).moved_below("file", *driver);
   }
   if (driver && !options.format) options.format = driver;
+  if (driver && options.writable && *options.format != *driver) {
+    return fail(ErrorCode::invalid_argument, "{}={}, but it is to be written as {}",
+                escape_untrusted(node.full_name("driver")), escape_untrusted(*driver),
+                escape_untrusted(*options.format));
+  }
   if (options.format && *options.format != "qcow2" && *options.format != "raw") {
     return refuse_driver(node, *options.format);
   }

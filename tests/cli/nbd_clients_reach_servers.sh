@@ -87,7 +87,14 @@ qemu-img create -q -f qcow2 source.qcow2 4M
 start_server qemu-nbd -f raw -t -e 4 -k "$PWD/s" disk.raw
 qemu-img create -q -f qcow2 "$uri" 4M
 "$BYRE" convert -n -f qcow2 -O qcow2 source.qcow2 "$uri"
-"$BYRE" convert -n -f qcow2 --target-image-opts source.qcow2 "driver=qcow2,file.driver=nbd,file.path=s" -O qcow2
+"$BYRE" convert -n -f qcow2 --target-image-opts source.qcow2 "driver=qcow2,file.driver=nbd,file.path=s"
+qemu-img check -q -f qcow2 "$uri" || fail "the described format is forgotten"
+if "$BYRE" convert -n -O raw --target-image-opts source.qcow2 "driver=qcow2,file.driver=nbd,file.path=s" 2>log; then
+  fail "writes raw bytes over what is described as qcow2"
+fi
+if "$BYRE" dd -n if=source.qcow2 of="json:{'driver':'qcow2','file':{'driver':'nbd','path':'s'}}" 2>log; then
+  fail "dd writes raw bytes over what is described as qcow2"
+fi
 "$BYRE" snapshot -c one "$uri"
 "$BYRE" check -q -f qcow2 "$uri"
 qemu-img check -q -f qcow2 "$uri"

@@ -281,6 +281,28 @@ TEST_F(OpenedNode, ReadOnlyAndForceShareAreNotForWriting) {
   }
 }
 
+TEST_F(OpenedNode, AnotherFormatThanTheDriverIsForReadingOnly) {
+  make_image("top");
+  const auto node = NodeDescription::from_options("driver=qcow2,file.filename=" + path("top"));
+  for (const bool writable : {false, true}) {
+    OpenOptions options;
+    options.format = "raw";
+    options.writable = writable;
+    const auto disk = loop_->run(open_node(*node, options));
+    EXPECT_EQ(disk.has_value(), !writable);
+    if (disk) EXPECT_EQ((*disk)->format(), "raw");
+  }
+}
+
+TEST_F(OpenedNode, AboveABackingFileThatTheImageDoesNotNameIsOnlyRead) {
+  make_file("given", 1 << 20, 'g');
+  make_image("top");
+  const std::string top =
+      "driver=qcow2,file.filename=" + path("top") + ",backing.driver=raw,backing.file.filename=" + path("given");
+  EXPECT_EQ(byte_of(top, 0), "g");
+  EXPECT_NE(complaint(top, true).find("names no backing file"), std::string::npos);
+}
+
 TEST_F(OpenedNode, DetectedZeroesAreNotStored) {
   for (const bool detects : {false, true}) {
     make_image("top");

@@ -64,9 +64,10 @@ class NodeDescription {
   Options options_;
 };
 
-// Opens what is described; `options` holds where the description says nothing. Errors: those of open_disk(); also
-// invalid_argument (an option that no driver takes, or with a value that it cannot have), unsupported (a driver or an
-// option that this engine has not).
+// Opens what is described; `options` holds where the description says nothing, but for the format, where it goes before
+// the driver. Errors: those of open_disk(); also invalid_argument (an option that no driver takes, or with a value that
+// it cannot have; to write, another format than the driver's), unsupported (a driver or an option that this engine has
+// not).
 Task<Result<std::unique_ptr<Disk>>> open_node(NodeDescription node, OpenOptions options);
 
 // The bytes that hold an image, for who reads them without a disk.
