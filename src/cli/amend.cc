@@ -66,7 +66,7 @@ Result<AmendOptions> parse(ops::OptionList list) {
 Task<Result<void>> amend_file(const AmendArguments& arguments, AmendOptions options) {
   OpenOptions open = open_options(arguments.open, arguments.quiet);
   open.writable = true;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(open)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_image(arguments.file, arguments.open, std::move(open)));
   auto done = co_await amend_disk(*disk, std::move(options));
   auto closed = co_await disk->close();
   co_return done ? closed : done;

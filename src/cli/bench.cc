@@ -156,7 +156,8 @@ Task<Result<double>> bench(const BenchArguments& arguments) {
   const Plan& plan = arguments.plan;
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   options.writable = plan.write;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk,
+              co_await open_image(arguments.file, arguments.open, std::move(options)));
   Result<void> done = check_fits(plan, *disk, arguments.file);
   const bool human = arguments.output == OutputFormat::human && !arguments.quiet;
   if (done && human) announce(plan);

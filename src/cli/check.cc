@@ -23,6 +23,7 @@ constexpr std::size_t most_findings_in_json = 10'000;
 struct CheckArguments {
   std::string file;
   std::optional<std::string> format;
+  bool image_opts = false;
   std::optional<std::string> repair;
   std::optional<std::string> undo;
   std::optional<std::string> apply_undo;
@@ -172,9 +173,10 @@ struct Checked {
   Json findings = Json::array();
 };
 
-Checked check_one(const CheckArguments& arguments, const std::string& file, CheckFileOptions options) {
+Checked check_one(const CheckArguments& arguments, const NodeDescription& node, CheckFileOptions options) {
   Checked checked;
   const bool as_json = arguments.output == OutputFormat::json;
+  const std::string file = node.path().value_or(node.text());
   options.check.on_finding = [&](const Finding& finding) {
     if (!arguments.quiet) print_finding(finding, file);
     if (!as_json || finding.kind == FindingClass::leak || checked.findings.size() >= most_findings_in_json) return;
@@ -182,7 +184,7 @@ Checked check_one(const CheckArguments& arguments, const std::string& file, Chec
   };
   Progress progress(arguments.progress, arguments.quiet, "checking");
   options.check.on_progress = [&](std::uint64_t done, std::uint64_t total) { progress.update(done, total); };
-  auto report_of_file = run_on_loop(check_file(file, std::move(options)));
+  auto report_of_file = run_on_loop(check_file(node, std::move(options)));
   if (!report_of_file) {
     checked.exit_code = report(std::unexpected(report_of_file.error()));
     return checked;
@@ -203,7 +205,9 @@ void print_text_of(const Checked& checked) {
 }
 
 int run_one(const CheckArguments& arguments, CheckFileOptions options) {
-  Checked checked = check_one(arguments, arguments.file, std::move(options));
+  const auto node = image_named(arguments.file, arguments.image_opts);
+  if (!node) return report(std::unexpected(node.error()));
+  Checked checked = check_one(arguments, *node, std::move(options));
   if (checked.exit_code == exit_no_check) {
     print_error(Error(ErrorCode::unsupported, "raw images have no check").in_file(arguments.file));
   }
@@ -230,7 +234,8 @@ Result<std::vector<ImageInfo>> layers_of(const CheckArguments& arguments) {
   options.format = arguments.format;
   options.force_share = arguments.force_share;
   options.backing = backing_policy(arguments.backing);
-  return run_on_loop(chain_info(arguments.file, std::move(options)));
+  BYRE_TRY(NodeDescription node, image_named(arguments.file, arguments.image_opts));
+  return run_on_loop(chain_info(std::move(node), std::move(options)));
 }
 
 // Each layer by itself, top first. Those without a check are passed over.
@@ -286,7 +291,7 @@ void register_check(Cli& cli) {
                                "leaks, 63 the format has no check\n"},
                               run_check);
   parser.add_option("file", arguments.file, "the image").required();
-  add_format(parser, arguments.format);
+  add_image_opts(parser, arguments.image_opts, add_format(parser, arguments.format));
   parser.add_option(
       "-r,--repair", arguments.repair,
       "repair: 'leaks' lowers counts that are too high; 'all' repairs what can be, and gives up entries that "

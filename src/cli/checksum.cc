@@ -66,7 +66,7 @@ Task<Result<FileChecksums>> checksum_file(const ChecksumArguments& arguments, st
                                           ChecksumOptions options) {
   OpenOptions opening = open_options(arguments.open, arguments.quiet);
   BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, opening));
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(file, std::move(opening)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_image(file, arguments.open, std::move(opening)));
   FileChecksums result;
   result.file = std::move(file);
   result.format = disk->format();

@@ -17,8 +17,9 @@ struct CommitArguments {
 
 Task<Result<void>> commit(const CommitArguments& arguments, ChainOptions options) {
   OpenOptions open = open_options(arguments.chain.open, arguments.chain.quiet);
+  BYRE_CO_TRY(NodeDescription top, image_named(arguments.chain.file, arguments.chain.open.image_opts));
   BYRE_CO_TRY(CommitChain chain,
-              co_await open_commit_chain(arguments.chain.file, std::move(open), arguments.base, arguments.keep));
+              co_await open_commit_chain(std::move(top), std::move(open), arguments.base, arguments.keep));
   auto done = co_await commit_disk(chain, std::move(options));
   auto closed = co_await chain.top->close();
   if (!done) co_return std::unexpected(std::move(done).error().in_file(arguments.chain.file));

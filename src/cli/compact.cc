@@ -43,7 +43,7 @@ void print_report(const CompactArguments& arguments, const CompactReport& report
 Task<Result<void>> compact_file(const CompactArguments& arguments, CompactOptions options, CompactReport& report) {
   OpenOptions open = open_options(arguments.open, arguments.quiet);
   open.writable = true;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(open)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_image(arguments.file, arguments.open, std::move(open)));
   auto done = co_await compact_disk(*disk, std::move(options));
   auto closed = co_await disk->close();
   if (!done) co_return std::unexpected(std::move(done).error());

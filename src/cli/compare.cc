@@ -58,7 +58,7 @@ Task<Result<std::unique_ptr<Disk>>> open_image(std::string path, const CompareAr
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   BYRE_CO_CHECK(choose_snapshot(snapshot, options));
   options.format = std::move(format);
-  co_return co_await open_disk(std::move(path), std::move(options));
+  co_return co_await open_image(std::move(path), arguments.open, std::move(options));
 }
 
 Task<Result<int>> compare(const CompareArguments& arguments, CompareOptions options, Progress& progress) {

@@ -32,6 +32,7 @@ struct ConvertArguments {
   std::optional<std::uint64_t> rate;
   Reflink reflink = Reflink::automatic;
   unsigned parallel_requests = 16;
+  bool target_image_opts = false;
   bool out_of_order = false;
   bool compress = false;
   std::optional<unsigned> compression_level;
@@ -105,7 +106,7 @@ Result<ConvertOptions> read_options(const ConvertArguments& arguments, ops::Opti
   return options;
 }
 
-Task<Result<int>> convert(std::vector<std::string> sources, std::string target, ConvertOptions options) {
+Task<Result<int>> convert(std::vector<NodeDescription> sources, NodeDescription target, ConvertOptions options) {
   BYRE_CO_CHECK(co_await convert_images(std::move(sources), std::move(target), std::move(options)));
   co_return exit_success;
 }
@@ -121,7 +122,23 @@ Result<void> open_streams(const ConvertArguments& arguments, ConvertOptions& opt
   return {};
 }
 
-int run_convert(const ConvertArguments& arguments) {
+Result<NodeDescription> target_named(const ConvertArguments& arguments) {
+  if (arguments.target_image_opts && !arguments.keep_target) {
+    return fail(ErrorCode::invalid_argument, "--target-image-opts is for a target that is there: it needs -n");
+  }
+  return image_named(arguments.files.back(), arguments.target_image_opts);
+}
+
+// As -O says, else as the target is described.
+std::optional<std::string> described_format(const NodeDescription& target, const ConvertArguments& arguments) {
+  const auto driver = target.options().find("driver");
+  if (arguments.target_format_flag || driver == target.options().end()) return arguments.target_format_flag;
+  const auto* const name = std::get_if<std::string>(&driver->second);
+  return name && (*name == "qcow2" || *name == "raw") ? std::optional(*name) : std::nullopt;
+}
+
+int run_convert(const ConvertArguments& given) {
+  ConvertArguments arguments = given;
   auto list = read_option_lists(arguments.options);
   if (!list) return report(std::unexpected(list.error()));
   if (list->asks_for_help()) return print_option_help(format_name(arguments));
@@ -129,19 +146,24 @@ int run_convert(const ConvertArguments& arguments) {
     print_error("the names of a source and of the target are needed");
     return exit_failure;
   }
+  std::vector<std::string> words = arguments.files;
+  const std::string target = words.back();
+  words.pop_back();
+  auto sources = images_named(words, arguments.source.image_opts);
+  if (!sources) return report(std::unexpected(sources.error()));
+  auto target_node = target_named(arguments);
+  if (!target_node) return report(std::unexpected(target_node.error()));
+  arguments.target_format_flag = described_format(*target_node, arguments);
   auto options = read_options(arguments, *std::move(list));
-  const std::string target = arguments.files.back();
   if (!options) return report(std::unexpected(std::move(options).error().in_file(target)));
   if (const auto opened = open_streams(arguments, *options); !opened) return report(opened);
-  std::vector<std::string> sources = arguments.files;
-  sources.pop_back();
   Progress progress(arguments.progress, arguments.quiet, "converting");
   options->copy.progress = [&](std::uint64_t done_bytes, std::uint64_t total_bytes) {
     progress.update(done_bytes, total_bytes);
   };
   catch_interrupts();
   options->copy.cancel = &interrupted();
-  const Result<int> code = run_on_loop(convert(std::move(sources), target, *std::move(options)));
+  const Result<int> code = run_on_loop(convert(*std::move(sources), *std::move(target_node), *std::move(options)));
   if (!code) return report(std::unexpected(code.error()));
   progress.finish();
   return *code;
@@ -150,6 +172,8 @@ int run_convert(const ConvertArguments& arguments) {
 void add_target_options(Parser& parser, ConvertArguments& arguments) {
   add_format(parser, arguments.target_format_flag, "-O,--target-format",
              "format of the target: raw (default) or qcow2");
+  parser.add_flag("--target-image-opts", arguments.target_image_opts,
+                  "with -n: the target is a list: driver=qcow2,file.filename=FILE,...");
   add_option_lists(parser, arguments.options);
   parser
       .add_option("-B,-b,--backing", arguments.backing_file,

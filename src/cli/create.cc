@@ -50,10 +50,12 @@ Result<CreateOptions> read_options(const CreateArguments& arguments, ops::Option
 }
 
 Task<Result<int>> create(CreateArguments arguments, CreateOptions options) {
-  BYRE_CO_TRY(CreateOptions ready, co_await prepare_create(arguments.file, std::move(options)));
+  BYRE_CO_TRY(NodeDescription target, image_named(arguments.file, false));
+  const std::string path = target.path().value_or(arguments.file);
+  BYRE_CO_TRY(CreateOptions ready, co_await prepare_create(path, std::move(options)));
   if (!arguments.quiet) print(formatting_line(arguments.file, ready) + "\n");
-  const std::string path = arguments.file;
-  BYRE_CO_TRY(const std::unique_ptr<Storage> made, co_await create_image(path, std::move(ready), CacheMode::writeback));
+  BYRE_CO_TRY(const std::unique_ptr<Storage> made,
+              co_await create_image(std::move(target), std::move(ready), CacheMode::writeback));
   co_return exit_success;
 }
 

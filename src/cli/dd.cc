@@ -91,13 +91,15 @@ Task<Result<std::unique_ptr<Disk>>> open_target(const DdArguments& arguments, co
   options.format = format;
   options.writable = true;
   options.force_share = false;
-  if (arguments.existing) co_return co_await open_disk(operands.output, std::move(options));
+  BYRE_CO_TRY(NodeDescription target, image_named(operands.output, false));
+  if (arguments.existing) co_return co_await open_node(std::move(target), std::move(options));
+  const std::string path = target.path().value_or(operands.output);
   CreateOptions create;
   create.format = format;
   create.size_bytes = size;
-  BYRE_CO_TRY(CreateOptions ready, co_await prepare_create(operands.output, std::move(create)));
+  BYRE_CO_TRY(CreateOptions ready, co_await prepare_create(path, std::move(create)));
   BYRE_CO_TRY(std::unique_ptr<Storage> made,
-              co_await create_image(operands.output, std::move(ready), CacheMode::writeback));
+              co_await create_image(std::move(target), std::move(ready), CacheMode::writeback));
   co_return co_await open_disk(std::move(made), std::move(options));
 }
 
@@ -215,7 +217,7 @@ Task<Result<void>> copy_from_disk(Disk& source, const DdArguments& arguments, co
 Task<Result<std::unique_ptr<Disk>>> open_source(const std::shared_ptr<PipeReader>& input, const DdArguments& arguments,
                                                 const Operands& operands) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
-  if (!input) co_return co_await open_disk(operands.input, std::move(options));
+  if (!input) co_return co_await open_image(operands.input, arguments.open, std::move(options));
   BYRE_CO_TRY(const std::string format, co_await decide_format(*input, options));
   if (format == "raw") co_return nullptr;
   co_return co_await open_piped_image(input, std::move(options));

@@ -160,8 +160,33 @@ void add_backing(Parser& parser, BackingFlags& flags) {
   add_format(parser, flags.format, "--backing-format", "format of the backing file if the image records none");
 }
 
+void add_image_opts(Parser& parser, bool& image_opts, const Option& format, const std::string& names,
+                    const std::string& what) {
+  const Option option = parser.add_flag(
+      names, image_opts, what + " a list: driver=qcow2,file.filename=FILE,... (docs/decisions/0023-image-options.md)");
+  exclude_each_other({format, option});
+}
+
+Result<NodeDescription> image_named(const std::string& word, bool image_opts) {
+  return image_opts ? NodeDescription::from_options(word) : NodeDescription::from_name(word);
+}
+
+Result<std::vector<NodeDescription>> images_named(const std::vector<std::string>& words, bool image_opts) {
+  std::vector<NodeDescription> nodes;
+  for (const std::string& word : words) {
+    BYRE_TRY(NodeDescription node, image_named(word, image_opts));
+    nodes.push_back(std::move(node));
+  }
+  return nodes;
+}
+
+Task<Result<std::unique_ptr<Disk>>> open_image(std::string word, const OpenFlags& flags, OpenOptions options) {
+  BYRE_CO_TRY(NodeDescription node, image_named(word, flags.image_opts));
+  co_return co_await open_node(std::move(node), std::move(options));
+}
+
 void add_open_flags(Parser& parser, OpenFlags& flags) {
-  add_format(parser, flags.format);
+  add_image_opts(parser, flags.image_opts, add_format(parser, flags.format));
   add_force_share(parser, flags.force_share);
   add_size(parser, "--cache-size", flags.cache_size_bytes, "memory for metadata (default: as needed, at most 32M)");
   add_backing(parser, flags.backing);

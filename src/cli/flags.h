@@ -9,6 +9,7 @@
 #include "byre/base/result.h"
 #include "byre/data/disk.h"
 #include "byre/ops/convert.h"
+#include "byre/ops/node.h"
 #include "byre/storage/file.h"
 #include "cli/parser.h"
 #include "ops/option_list.h"
@@ -55,14 +56,25 @@ void add_backing(Parser& parser, BackingFlags& flags);
 // Everything that open_disk() takes from the command line.
 struct OpenFlags {
   std::optional<std::string> format;
+  bool image_opts = false;
   bool force_share = false;
   CacheMode cache = CacheMode::writeback;
   std::optional<std::uint64_t> cache_size_bytes;
   BackingFlags backing;
 };
-// -f, -U, --cache-size and the backing flags; the cache mode's letter differs from command to command, see
-// add_cache_mode().
+// -f, --image-opts, -U, --cache-size and the backing flags; the cache mode's letter differs from command to command,
+// see add_cache_mode().
 void add_open_flags(Parser& parser, OpenFlags& flags);
+
+// --image-opts; not together with the option for the format.
+void add_image_opts(Parser& parser, bool& image_opts, const Option& format, const std::string& names = "--image-opts",
+                    const std::string& what = "the image is");
+// What the word of a command line means: a name as NodeDescription::from_name() has it, or with --image-opts a list of
+// options. Never for names inside images.
+Result<NodeDescription> image_named(const std::string& word, bool image_opts);
+Result<std::vector<NodeDescription>> images_named(const std::vector<std::string>& words, bool image_opts);
+// Opens what the word means.
+Task<Result<std::unique_ptr<Disk>>> open_image(std::string word, const OpenFlags& flags, OpenOptions options);
 
 BackingPolicy backing_policy(const BackingFlags& flags);
 // Options for reading; a command that writes sets `writable`. Remarks go to standard error.

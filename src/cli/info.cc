@@ -15,6 +15,7 @@ namespace {
 struct InfoArguments {
   std::string file;
   std::optional<std::string> format;
+  bool image_opts = false;
   bool force_share = false;
   bool backing_chain = false;
   OutputFormat output = OutputFormat::human;
@@ -27,8 +28,9 @@ Task<Result<std::vector<ImageInfo>>> gather(InfoArguments arguments) {
   options.force_share = arguments.force_share;
   options.count_clusters = arguments.output == OutputFormat::human;
   options.backing = backing_policy(arguments.backing);
-  if (arguments.backing_chain) co_return co_await chain_info(arguments.file, options);
-  BYRE_CO_TRY(ImageInfo info, co_await image_info(arguments.file, options));
+  BYRE_CO_TRY(NodeDescription node, image_named(arguments.file, arguments.image_opts));
+  if (arguments.backing_chain) co_return co_await chain_info(std::move(node), options);
+  BYRE_CO_TRY(ImageInfo info, co_await image_info(std::move(node), options));
   std::vector<ImageInfo> single;
   single.push_back(std::move(info));
   co_return single;
@@ -67,7 +69,7 @@ void register_info(Cli& cli) {
                               "  byre info --backing-chain --backing-dir /srv/images overlay.qcow2\n"},
                              run_info);
   parser.add_option("file", arguments.file, "the image").required();
-  add_format(parser, arguments.format);
+  add_image_opts(parser, arguments.image_opts, add_format(parser, arguments.format));
   add_force_share(parser, arguments.force_share);
   add_output(parser, arguments.output);
   parser.add_flag("--backing-chain", arguments.backing_chain, "show the backing files as well, top first");

@@ -26,6 +26,7 @@ struct IoCommand {
 
 std::span<const IoCommand> io_transfer_commands();  // read, write, discard and their kin
 std::span<const IoCommand> io_image_commands();     // length, map, truncate, open, ...
+std::span<const IoCommand> io_break_commands();     // break, resume, ...
 const IoCommand* find_io_command(std::string_view name);
 
 // Prints the command's one-line usage to standard output.

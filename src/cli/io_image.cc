@@ -173,16 +173,11 @@ bool parse_discard(const std::optional<std::string>& word, IoOpenSettings& setti
   return known;
 }
 
-// Of the options of -o only the format is known here.
-bool parse_open_options(const std::optional<std::string>& word, IoOpenSettings& settings) {
-  if (!word) return true;
-  ops::OptionList list;
-  Result<void> parsed = list.add(*word);
-  if (parsed) {
-    if (const auto format = list.take("driver")) settings.flags.format = *format;
-    parsed = list.expect_empty("open");
-  }
-  return succeeded(parsed);
+// Options of a reopening go before those of the opening.
+void add_open_options(const std::optional<std::string>& word, IoOpenSettings& settings) {
+  if (!word) return;
+  settings.flags.format.reset();
+  settings.options = settings.options ? *settings.options + ',' + *word : *word;
 }
 
 Task<bool> run_open(IoSession& session, const IoWords& words) {
@@ -193,13 +188,13 @@ Task<bool> run_open(IoSession& session, const IoWords& words) {
   settings.throw_away = words.has('s');
   settings.flags.force_share = words.has('U');
   if (!parse_cache(words.value('t'), settings) || !parse_discard(words.value('d'), settings)) co_return false;
-  if (!parse_open_options(words.value('o'), settings)) co_return false;
-  if (words.rest().size() != 1) co_return fail_with_usage("open");
+  add_open_options(words.value('o'), settings);
+  if (words.rest().size() != 1 && !(words.rest().empty() && settings.options)) co_return fail_with_usage("open");
   if (session.disk()) {
     print_error("file open already, try 'help close'");
     co_return false;
   }
-  const std::string& path = words.rest()[0];
+  const std::string path = words.rest().empty() ? "" : words.rest()[0];
   const Result<void> opened = co_await session.open(path, std::move(settings));
   if (!opened) print_error(Error(opened.error()).with_context("can't open device " + escape_untrusted(path)));
   co_return opened.has_value();
@@ -212,7 +207,8 @@ Task<bool> run_reopen(IoSession& session, const IoWords& words) {
     co_return false;
   }
   if (words.has('r') || words.has('w')) settings.read_only = words.has('r');
-  if (!parse_cache(words.value('c'), settings) || !parse_open_options(words.value('o'), settings)) co_return false;
+  if (!parse_cache(words.value('c'), settings)) co_return false;
+  add_open_options(words.value('o'), settings);
   if (!words.rest().empty()) co_return fail_with_usage("reopen");
   co_return succeeded(co_await session.reopen(std::move(settings)));
 }
@@ -242,6 +238,7 @@ std::vector<const IoCommand*> all_commands() {
   std::vector<const IoCommand*> commands;
   for (const IoCommand& command : io_transfer_commands()) commands.push_back(&command);
   for (const IoCommand& command : io_image_commands()) commands.push_back(&command);
+  for (const IoCommand& command : io_break_commands()) commands.push_back(&command);
   std::ranges::sort(commands, {}, &IoCommand::name);
   return commands;
 }
@@ -270,10 +267,10 @@ constexpr IoCommand image_commands[] = {
     {"info", "i", 0, 0, true, false, "", "", "prints information about the current file", run_info},
     {"length", "l", 0, 0, true, false, "", "", "gets the length of the current file", run_length},
     {"map", "", 0, 0, true, false, "", "", "prints the allocated areas of a file", run_map},
-    {"open", "o", 1, -1, false, false, "rsnCUt:d:o:", "[-rsnCU] [-t cache] [-d discard] [-o driver=FORMAT] path",
+    {"open", "o", 0, -1, false, false, "rsnCUt:d:o:", "[-rsnCU] [-t cache] [-d discard] [-o options] [path]",
      "opens the file specified by path", run_open},
     {"quit", "q", 0, -1, false, false, "", "", "exits the program", run_quit},
-    {"reopen", "", 0, -1, true, false, "rwc:o:", "[(-r|-w)] [-c cache] [-o driver=FORMAT]",
+    {"reopen", "", 0, -1, true, false, "rwc:o:", "[(-r|-w)] [-c cache] [-o options]",
      "reopens an image with new options", run_reopen},
     {"sigraise", "", 1, 1, false, false, "", "signal", "raises a signal", run_sigraise},
     {"sleep", "", 1, 1, false, false, "", "milliseconds", "waits for the given value in milliseconds", run_sleep},

@@ -38,7 +38,7 @@ bool check_command(IoSession& session, const IoCommand& command, int word_count)
 }  // namespace
 
 const IoCommand* find_io_command(std::string_view name) {
-  for (const auto commands : {io_transfer_commands(), io_image_commands()}) {
+  for (const auto commands : {io_transfer_commands(), io_image_commands(), io_break_commands()}) {
     const auto found = std::ranges::find_if(commands, [&](const IoCommand& command) {
       return command.name == name || (!command.alias.empty() && command.alias == name);
     });

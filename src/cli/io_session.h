@@ -13,6 +13,7 @@ namespace byre::cli {
 
 struct IoOpenSettings {
   OpenFlags flags;
+  std::optional<std::string> options;  // -o: a list that goes before what the name says
   bool read_only = false;
   bool discard = true;
   std::optional<std::string> snapshot;  // read this one; nothing is written then
@@ -26,7 +27,7 @@ class IoSession {
   const IoOpenSettings& settings() const { return settings_; }
   const std::string& path() const { return path_; }
 
-  // Nothing may be open.
+  // Nothing may be open. An empty path: the options say all.
   Task<Result<void>> open(std::string path, IoOpenSettings settings);
   // Waits for the requests in flight first. Nothing is open afterwards, whatever the result.
   Task<Result<void>> close();

@@ -129,7 +129,8 @@ Task<Result<void>> map_disk(const MapArguments& arguments, Disk& disk) {
 Task<Result<int>> map_file(MapArguments arguments) {
   OpenOptions options = open_options(arguments.open);
   BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, options));
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk,
+              co_await open_image(arguments.file, arguments.open, std::move(options)));
   const Result<> mapped = co_await map_disk(arguments, *disk);
   BYRE_CO_CHECK(co_await disk->close());
   BYRE_CO_CHECK(mapped);

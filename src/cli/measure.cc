@@ -44,7 +44,7 @@ std::string_view exact_option(const MeasureArguments& arguments) {
 Task<Result<std::unique_ptr<Disk>>> open_source(MeasureArguments arguments) {
   OpenOptions options = open_options(arguments.open);
   BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, options));
-  if (!arguments.size_bytes) co_return co_await open_disk(arguments.file, std::move(options));
+  if (!arguments.size_bytes) co_return co_await open_image(arguments.file, arguments.open, std::move(options));
   options.format = "raw";
   co_return co_await open_disk(std::make_unique<MemoryStorage>(*arguments.size_bytes), std::move(options));
 }

@@ -60,7 +60,7 @@ Task<Result<void>> open_snapshots(const MountArguments& arguments, std::vector<S
     options.snapshot = snapshot.id;
     options.snapshot_key = SnapshotKey::id;
     options.force_share = true;
-    BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+    BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_image(arguments.file, arguments.open, std::move(options)));
     shown.push_back({file_name(snapshot, all), std::move(disk)});
   }
   co_return Result<void>{};
@@ -70,7 +70,7 @@ Task<Result<void>> open_all(const MountArguments& arguments, bool in_directory, 
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   BYRE_CO_CHECK(choose_snapshot(arguments.snapshot, options));
   options.writable = !arguments.read_only && !arguments.snapshot && !arguments.open.force_share;
-  BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+  BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_image(arguments.file, arguments.open, std::move(options)));
   shown.push_back({"disk", std::move(disk)});
   if (in_directory && !arguments.snapshot) BYRE_CO_CHECK(co_await open_snapshots(arguments, shown));
   co_return Result<void>{};

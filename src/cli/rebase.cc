@@ -29,18 +29,19 @@ Result<void> check_names(const RebaseArguments& arguments) {
   if (!arguments.backing->empty() && !arguments.backing_format) {
     return fail(ErrorCode::invalid_argument, "the backing format must be specified: -F qcow2 or -F raw");
   }
-  const auto path = resolve_reference(arguments.chain.file, *arguments.backing);
+  BYRE_TRY(const NodeDescription top, image_named(arguments.chain.file, arguments.chain.open.image_opts));
+  const std::string file = top.path().value_or(arguments.chain.file);
+  const auto path = resolve_reference(file, *arguments.backing);
   std::error_code unknown;  // what is not there is reported when it is opened
-  if (path && std::filesystem::equivalent(*path, arguments.chain.file, unknown)) {
-    return fail(ErrorCode::invalid_argument, "{}: the image cannot be its own backing file",
-                escape_untrusted(arguments.chain.file));
+  if (path && std::filesystem::equivalent(*path, file, unknown)) {
+    return fail(ErrorCode::invalid_argument, "{}: the image cannot be its own backing file", escape_untrusted(file));
   }
   return {};
 }
 
-Task<Result<std::unique_ptr<Disk>>> open_new_backing(const RebaseArguments& arguments) {
+Task<Result<std::unique_ptr<Disk>>> open_new_backing(Disk& top, const RebaseArguments& arguments) {
   if (arguments.backing->empty()) co_return std::unique_ptr<Disk>();
-  BYRE_CO_TRY(const std::string path, resolve_reference(arguments.chain.file, *arguments.backing));
+  BYRE_CO_TRY(const std::string path, resolve_reference(top.storage().name(), *arguments.backing));
   OpenOptions options = open_options(arguments.chain.open, arguments.chain.quiet);
   options.format = arguments.backing_format;
   options.backing.format.reset();
@@ -49,7 +50,7 @@ Task<Result<std::unique_ptr<Disk>>> open_new_backing(const RebaseArguments& argu
 }
 
 Task<Result<void>> rebase_opened(Disk& top, const RebaseArguments& arguments, ChainOptions options) {
-  BYRE_CO_TRY(const std::unique_ptr<Disk> backing, co_await open_new_backing(arguments));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> backing, co_await open_new_backing(top, arguments));
   if (backing) {
     for (Disk* layer = backing.get(); layer; layer = layer->backing()) {
       if (layer->storage().identity() != top.storage().identity()) continue;
@@ -66,7 +67,8 @@ Task<Result<void>> rebase_opened(Disk& top, const RebaseArguments& arguments, Ch
 Task<Result<void>> rebase_file(const RebaseArguments& arguments, ChainOptions options) {
   OpenOptions open = arguments.chain.open_options_for_writing();
   if (arguments.unsafe) open.backing.follow = false;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(arguments.chain.file, std::move(open)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> top,
+              co_await open_image(arguments.chain.file, arguments.chain.open, std::move(open)));
   Result<void> done;
   if (arguments.unsafe) {
     done = co_await record_backing(*top, arguments.backing.value_or(""), arguments.backing_format);

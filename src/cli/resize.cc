@@ -14,7 +14,7 @@ namespace {
 struct ResizeArguments {
   std::string file;
   std::string size;
-  std::optional<std::string> format;
+  OpenFlags open;  // the format alone
   Preallocation preallocation = Preallocation::off;
   bool shrink = false;
   bool quiet = false;
@@ -70,10 +70,11 @@ Task<Result<void>> resize(Disk& disk, const ResizeArguments& arguments) {
 
 Task<Result<void>> resize_file(const ResizeArguments& arguments) {
   OpenOptions options;
-  options.format = arguments.format;
+  options.format = arguments.open.format;
   options.writable = true;
   options.log = stderr_log(arguments.quiet);
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file, std::move(options)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk,
+              co_await open_image(arguments.file, arguments.open, std::move(options)));
   auto done = co_await resize(*disk, arguments);
   auto closed = co_await disk->close();
   if (!done) co_return std::unexpected(std::move(done).error().in_file(arguments.file));
@@ -103,7 +104,7 @@ void register_resize(Cli& cli) {
   auto [parser, arguments] = cli.add<ResizeArguments>(text, run_resize);
   parser.add_option("file", arguments.file, "the image").required();
   parser.add_option("--size", arguments.size, "").hidden();
-  add_format(parser, arguments.format);
+  add_image_opts(parser, arguments.open.image_opts, add_format(parser, arguments.open.format));
   parser.add_flag("--shrink", arguments.shrink, "allow losing what lies behind the new end");
   const auto preallocate = [&arguments](const std::string& word) -> Result<> {
     const auto mode = ops::preallocation_named(word);

@@ -47,7 +47,7 @@ Task<Result<void>> open_images(const ServeArguments& arguments, std::vector<Imag
       !arguments.read_only && !arguments.snapshot && !arguments.open.force_share && !arguments.throw_away;
   options.discard = arguments.discard;
   for (Image& image : images) {
-    BYRE_CO_TRY(image.disk, co_await open_disk(image.file, options));
+    BYRE_CO_TRY(image.disk, co_await open_image(image.file, arguments.open, options));
     if (!arguments.throw_away || arguments.read_only) continue;
     BYRE_CO_TRY(image.disk, co_await with_changes_in_file(std::move(image.disk), options));
   }

@@ -54,7 +54,8 @@ Task<Result<void>> change_file(const SnapshotArguments& arguments) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   options.writable = true;
   options.backing.follow = false;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file(), std::move(options)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk,
+              co_await open_image(arguments.file(), arguments.open, std::move(options)));
   auto done = co_await change(*disk, arguments);
   auto closed = co_await disk->close();
   co_return done ? closed : done;
@@ -63,7 +64,8 @@ Task<Result<void>> change_file(const SnapshotArguments& arguments) {
 Task<Result<std::vector<SnapshotInfo>>> list_file(const SnapshotArguments& arguments) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   options.backing.follow = false;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file(), std::move(options)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk,
+              co_await open_image(arguments.file(), arguments.open, std::move(options)));
   auto list = co_await list_snapshots(*disk);
   BYRE_CO_CHECK(co_await disk->close());
   co_return list;

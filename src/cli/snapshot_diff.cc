@@ -13,7 +13,7 @@ namespace {
 Task<Result<std::unique_ptr<Disk>>> open_state(const SnapshotDiff& wanted, std::string snapshot) {
   OpenOptions options = open_options(wanted.open, wanted.quiet);
   if (!snapshot.empty()) BYRE_CO_CHECK(choose_snapshot(snapshot, options));
-  co_return co_await open_disk(wanted.file, std::move(options));
+  co_return co_await open_image(wanted.file, wanted.open, std::move(options));
 }
 
 void print_text_range(DifferentRange range) {

@@ -30,7 +30,8 @@ Task<Result<void>> stream(Disk& top, const StreamArguments& arguments, ChainOpti
 
 Task<Result<void>> stream_file(const StreamArguments& arguments, ChainOptions options) {
   OpenOptions open = arguments.chain.open_options_for_writing();
-  BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(arguments.chain.file, std::move(open)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> top,
+              co_await open_image(arguments.chain.file, arguments.chain.open, std::move(open)));
   auto done = co_await stream(*top, arguments, std::move(options));
   auto closed = co_await top->close();
   if (!done) co_return std::unexpected(std::move(done).error().in_file(arguments.chain.file));

@@ -152,6 +152,7 @@ Task<Result<LoadedImage>> load_image(Storage& storage, format::Header header, Lo
   parts.refcount_table_clusters = header.refcount_table_clusters;
   if (options.writable) {
     const std::uint64_t entries = header.refcount_table_clusters * geometry.refcount_table_entries_per_cluster();
+    storage.announce(AccessEvent::reftable_load);
     BYRE_CO_TRY(std::vector<std::uint64_t> table, co_await read_table(storage, header.refcount_table, entries));
     parts.refcount_table = meta::ResidentTable(header.refcount_table, std::move(table));
   }

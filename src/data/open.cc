@@ -74,6 +74,7 @@ Task<Opened> open_backing(const Storage& image, const format::Header& header, co
   below.snapshot.reset();
   below.backing.format.reset();
   below.lazy_refcounts.reset();
+  below.detect_zeroes = DetectZeroes::off;
   below.format = header.backing_format ? header.backing_format : options.backing.format;
   if (!below.format) {
     co_return fail(ErrorCode::refused,
@@ -83,6 +84,12 @@ Task<Opened> open_backing(const Storage& image, const format::Header& header, co
   }
   if (chain.layers.size() > options.backing.max_depth) {
     co_return fail(ErrorCode::refused, "the backing chain is deeper than {} files", options.backing.max_depth);
+  }
+  if (!image.has_directory() && !header.backing_name.starts_with('/')) {
+    co_return fail(ErrorCode::refused,
+                   "the image names the backing file '{}' in its own directory, but does not lie in one: describe the "
+                   "backing file with backing.*",
+                   escape_untrusted(header.backing_name));
   }
   BYRE_CO_TRY(const std::string path, resolve_reference(image.name(), header.backing_name));
   FileOptions file;
@@ -122,6 +129,10 @@ Task<Opened> open_qcow2(std::unique_ptr<Storage> storage, OpenOptions options, s
   disk.cache_size_bytes = options.cache_size_bytes;
   disk.writable = writable;
   disk.discard = options.discard;
+  disk.pass_discard_request = options.pass_discard_request;
+  disk.pass_discard_snapshot = options.pass_discard_snapshot;
+  disk.detect_zeroes = options.detect_zeroes;
+  disk.backing_is_absent = !options.backing.follow && options.backing.absent;
   disk.lazy_refcounts = writable && lazy_refcounts;
   disk.copy_on_read = options.copy_on_read;
   disk.cancel = options.cancel;
@@ -137,7 +148,11 @@ Task<Opened> open_layer(std::unique_ptr<Storage> storage, OpenOptions options, s
   if (!format) co_return std::unexpected(std::move(format).error().in_file(name));
   if (*format == "raw") {
     if (options.snapshot) co_return fail_in(name, ErrorCode::invalid_argument, "a raw disk has no snapshots");
-    co_return std::make_unique<RawDisk>(std::move(storage), options.writable, options.discard);
+    RawDisk::Options raw;
+    raw.writable = options.writable;
+    raw.discard = options.discard;
+    raw.detect_zeroes = options.detect_zeroes;
+    co_return std::make_unique<RawDisk>(std::move(storage), raw);
   }
   auto opened = co_await open_qcow2(std::move(storage), std::move(options), std::move(backing), chain);
   if (!opened) co_return std::unexpected(std::move(opened).error().in_file(name));

@@ -67,7 +67,8 @@ Task<Result<void>> Qcow2Disk::clear_clusters(GuestOffset first, std::uint64_t cl
       BYRE_CO_CHECK(check_running());
       const std::uint64_t count = clusters;
       BYRE_CO_TRY(done, co_await decide([this, first, step, count, mode] {
-                    return metadata_->clear(first, std::min(step, count), mode, mode != Clear::zero_keep);
+                    const bool punch = mode != Clear::zero_keep && pass_discard_request_;
+                    return metadata_->clear(first, std::min(step, count), mode, punch);
                   }));
     }
     if (metadata_->damage()) BYRE_CO_CHECK(co_await mark_corrupt(*metadata_->damage()));

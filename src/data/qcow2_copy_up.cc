@@ -52,6 +52,7 @@ Task<Result<void>> Qcow2Disk::copy_up_clusters(GuestOffset first, std::uint64_t 
     if (is_all_zero(whole)) continue;
     BYRE_CO_TRY(meta::Reservation reservation,
                 co_await decide([this, at] { return metadata_->reserve_unallocated(at); }));
+    storage_->announce(AccessEvent::cor_write);
     BYRE_CO_CHECK(co_await write_reserved(reservation, at, whole));
     BYRE_CO_CHECK(check_running());
     std::move(reservation).commit();

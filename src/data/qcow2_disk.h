@@ -36,7 +36,11 @@ class Qcow2Disk final : public Disk {
     std::uint64_t cache_size_bytes = 0;  // as LoadOptions has it
     bool writable = false;
     bool discard = true;
-    bool lazy_refcounts = false;  // only with version 3
+    bool pass_discard_request = true;
+    bool pass_discard_snapshot = true;
+    DetectZeroes detect_zeroes = DetectZeroes::off;
+    bool backing_is_absent = false;  // what it would hold reads as zeros
+    bool lazy_refcounts = false;     // only with version 3
     bool copy_on_read = false;
     const std::atomic<bool>* cancel = nullptr;
     LogSink log;
@@ -218,7 +222,7 @@ class Qcow2Disk final : public Disk {
   Task<Result<void>> end_session();
   Task<Result<void>> write_back();
   Task<Result<void>> write_cut(const meta::Cut& cut);
-  Task<Result<void>> write_stage(const std::vector<meta::CutWrite>& writes);
+  Task<Result<void>> write_stage(const std::vector<meta::CutWrite>& writes, AccessEvent event);
   Task<Result<void>> release();
   Task<Result<void>> mark_corrupt(Error error);
   Result<void> check_running() const;
@@ -233,6 +237,10 @@ class Qcow2Disk final : public Disk {
   std::uint64_t size_bytes_;
   const std::uint64_t cache_size_bytes_;
   const bool discard_;
+  const bool pass_discard_request_;
+  const bool pass_discard_snapshot_;
+  const DetectZeroes detect_zeroes_;
+  const bool backing_is_absent_;
   const bool writable_;
   bool lazy_refcounts_;
   const bool copy_on_read_;

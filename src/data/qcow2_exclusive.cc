@@ -133,7 +133,7 @@ Task<Result<void>> Qcow2Disk::lower_counts(TreeCounts& counts) {
     counts_doubtful_ = true;
     co_return done;
   }
-  co_await punch_runs(counts.take_freed());
+  if (pass_discard_snapshot_) co_await punch_runs(counts.take_freed());
   co_return done;
 }
 

@@ -15,6 +15,11 @@ namespace byre {
 namespace {
 constexpr std::size_t writes_in_flight = 16;
 
+struct Stage {
+  const std::vector<meta::CutWrite>* writes;
+  AccessEvent event;
+};
+
 // The writes with what their pages hold now instead of at the cut: for tests that break the rule.
 std::vector<meta::CutWrite> as_of_now(meta::PageCache& cache, std::vector<meta::CutWrite> writes) {
   const std::size_t page_size = cache.page_size_bytes();
@@ -37,6 +42,10 @@ Qcow2Disk::Qcow2Disk(Parts parts)
       size_bytes_(parts.image.size_bytes),
       cache_size_bytes_(parts.cache_size_bytes),
       discard_(parts.discard),
+      pass_discard_request_(parts.pass_discard_request),
+      pass_discard_snapshot_(parts.pass_discard_snapshot),
+      detect_zeroes_(parts.detect_zeroes),
+      backing_is_absent_(parts.backing_is_absent),
       writable_(parts.writable),
       lazy_refcounts_(parts.lazy_refcounts),
       copy_on_read_(parts.copy_on_read),
@@ -86,22 +95,31 @@ Task<Result<void>> Qcow2Disk::write_back() {
 // The first sync makes counts and the guest data durable before the links that refer to them (O-1, O-4, O-8). It is
 // left out where there are no counts, and where links without their data read as the guest's old content.
 Task<Result<void>> Qcow2Disk::write_cut(const meta::Cut& cut) {
+  storage_->announce(AccessEvent::flush_to_os);
   const bool mapping_only = cut.scope == meta::CutScope::mapping;
   if (mapping_only && cut.made.fresh_end.bytes > durable_end_bytes_) co_await extend_ahead(cut.made.fresh_end);
   const bool as_before = !cut.made.data_first || BYRE_BROKEN("lazy-link-not-fresh");
   const bool inside = cut.made.fresh_end.bytes <= durable_end_bytes_ || BYRE_BROKEN("lazy-link-behind-end");
   const bool any_order = mapping_only && as_before && inside && !cut.links.empty();
   if (any_order) BYRE_PROBE("data: links and data become durable in one sync");
-  BYRE_CO_CHECK(co_await write_stage(cut.counts));
+  if (!cut.table.empty()) storage_->announce(AccessEvent::refblock_alloc);
+  BYRE_CO_CHECK(co_await write_stage(cut.counts, AccessEvent::refblock_update));
   if (!any_order && (cut.links.empty() || !BYRE_BROKEN("no-sync-before-l2"))) BYRE_CO_CHECK(co_await sync());
-  for (const auto* stage : {&cut.table, &cut.pointer, &cut.links, &cut.roots, &cut.l1_pointer}) {
+  const Stage stages[] = {
+      {&cut.table, cut.pointer.empty() ? AccessEvent::refblock_alloc_hookup : AccessEvent::reftable_update},
+      {&cut.pointer, AccessEvent::reftable_update},
+      {&cut.links, AccessEvent::l2_update},
+      {&cut.roots, cut.l1_pointer.empty() ? AccessEvent::l1_update : AccessEvent::l1_grow_write_table},
+      {&cut.l1_pointer, AccessEvent::l1_grow_activate_table},
+  };
+  for (const auto& [stage, event] : stages) {
     if (stage->empty()) continue;
     BYRE_CO_CHECK(check_running());
     if (BYRE_BROKEN("no-cut")) {
       const std::vector<meta::CutWrite> now = as_of_now(metadata_->cache(), *stage);
-      BYRE_CO_CHECK(co_await write_stage(now));
+      BYRE_CO_CHECK(co_await write_stage(now, event));
     } else {
-      BYRE_CO_CHECK(co_await write_stage(*stage));
+      BYRE_CO_CHECK(co_await write_stage(*stage, event));
     }
     if (stage == &cut.links && !cut.roots.empty() && BYRE_BROKEN("no-sync-before-l1")) continue;
     BYRE_CO_CHECK(co_await sync());
@@ -111,18 +129,21 @@ Task<Result<void>> Qcow2Disk::write_cut(const meta::Cut& cut) {
 
 Task<Result<void>> Qcow2Disk::sync() {
   const std::uint64_t extended = extended_end_bytes_;
+  storage_->announce(AccessEvent::flush_to_disk);
   BYRE_CO_CHECK(co_await storage_->flush());
   durable_end_bytes_ = std::max(durable_end_bytes_, extended);
   co_return Result<void>{};
 }
 
-Task<Result<void>> Qcow2Disk::write_stage(const std::vector<meta::CutWrite>& writes) {
+Task<Result<void>> Qcow2Disk::write_stage(const std::vector<meta::CutWrite>& writes, AccessEvent event) {
   if (writes.size() == 1) {
+    storage_->announce(event);
     co_return co_await write_bytes(*storage_, writes[0].at.bytes, writes[0].bytes);
   }
   TaskGroup group;
   for (const meta::CutWrite& write : writes) {
     co_await group.wait_below(writes_in_flight - 1);
+    storage_->announce(event);
     group.start(write_bytes(*storage_, write.at.bytes, write.bytes));
   }
   co_return co_await group.join();
@@ -137,6 +158,7 @@ Task<Result<void>> Qcow2Disk::release() {
     // Best effort: a cluster that cannot be punched is free all the same.
     const std::uint64_t there = storage_->size_bytes();
     if (run->at.bytes < there) {
+      storage_->announce(AccessEvent::cluster_free);
       [[maybe_unused]] const auto punched =
           co_await storage_->punch(run->at.bytes, std::min(length, there - run->at.bytes));
     }

@@ -42,6 +42,7 @@ Task<Result<void>> Qcow2Disk::read_pages(HostOffset at, meta::PageKind kind, std
   if (count == 0) co_return Result<void>{};
   const std::uint64_t page_size = metadata_->page_size_bytes();
   Buffer buffer(count * page_size, Buffer::Fill::zero);
+  storage_->announce(kind == meta::PageKind::l2 ? AccessEvent::l2_load : AccessEvent::refblock_load);
   BYRE_CO_TRY(const std::size_t got, co_await storage_->read(at.bytes, buffer.bytes()));
   // Short only where the file ends inside its last cluster; elsewhere the file has shrunk (H-59).
   if (got < buffer.size() && at.bytes + got < storage_->size_bytes()) {

@@ -42,6 +42,7 @@ Task<Result<void>> Qcow2Disk::read_as_it_is(std::uint64_t offset_bytes, Bytes ta
 }
 
 Task<Result<void>> Qcow2Disk::read_vm_state(std::uint64_t offset_bytes, Bytes target) {
+  storage_->announce(AccessEvent::vmstate_load);
   return read_as_it_is(geometry_.vm_state_start(size_bytes_).bytes + offset_bytes, target);
 }
 
@@ -62,11 +63,12 @@ Task<Result<void>> Qcow2Disk::read_zeros(Bytes target) {
 
 // What lies behind the end of the file, inside its last cluster, reads as zeros; meta/ has checked the bound.
 Task<Result<void>> Qcow2Disk::read_host(HostOffset at, Bytes target) {
+  storage_->announce(AccessEvent::read_aio);
   return read_zero_filled(*storage_, at.bytes, target);
 }
 
 Result<void> Qcow2Disk::check_backing_open(std::uint64_t offset_bytes) const {
-  if (backing_ || header_.backing_name.empty()) return {};
+  if (backing_ || header_.backing_name.empty() || backing_is_absent_) return {};
   return fail_in(storage_->name(), ErrorCode::refused, "guest offset {} is in the backing file, which was not opened",
                  offset_bytes);
 }
@@ -79,6 +81,7 @@ Task<Result<void>> Qcow2Disk::read_backing(GuestOffset at, Bytes target) {
   std::memset(target.data() + there, 0, target.size() - there);
   if (there == 0) co_return Result<void>{};
   const Bytes part = target.first(there);
+  storage_->announce(AccessEvent::read_backing_aio);
   co_return co_await backing_->read(at.bytes, part);
 }
 
@@ -86,6 +89,7 @@ Task<Result<void>> Qcow2Disk::read_compressed(meta::MappedExtent extent, Bytes t
   const std::uint64_t cluster_size = geometry_.cluster_size_bytes();
   Buffer payload(extent.compressed.length_bytes);
   // The payload may end, with the file, inside its last sector.
+  storage_->announce(AccessEvent::read_compressed);
   BYRE_CO_TRY(const std::size_t got, co_await storage_->read(extent.compressed.offset.bytes, payload.bytes()));
   const bool whole = target.size() == cluster_size;
   Buffer scratch(whole ? 0 : cluster_size);

@@ -57,6 +57,10 @@ Task<Result<void>> Qcow2Disk::write(std::uint64_t offset_bytes, ConstBytes data)
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
   BYRE_CO_CHECK(check_running());
   if (data.empty()) co_return Result<void>{};
+  if (detect_zeroes_ != DetectZeroes::off && is_all_zero(data)) {
+    const ZeroMode mode = detect_zeroes_ == DetectZeroes::unmap ? ZeroMode::unmap : ZeroMode::keep;
+    co_return co_await write_zeroes(offset_bytes, data.size(), mode);
+  }
   if (marks_due(false) || metadata_->wants_write_back()) BYRE_CO_CHECK(co_await prepare_change(Touches::data));
   GuestOffset at(offset_bytes);
   while (!data.empty()) {
@@ -70,6 +74,7 @@ Task<Result<void>> Qcow2Disk::write(std::uint64_t offset_bytes, ConstBytes data)
       }
       if (target->in_place) {
         written = target->length_bytes;
+        storage_->announce(AccessEvent::write_aio);
         BYRE_CO_CHECK(co_await write_bytes(*storage_, target->host.bytes, data.first(written)));
       }
     }
@@ -133,6 +138,7 @@ Task<Result<void>> Qcow2Disk::write_reserved(const meta::Reservation& reservatio
       stretches.push_back({run.guest, run.host.at, length, run.host.fresh});
     }
   }
+  storage_->announce(AccessEvent::cluster_alloc);
   for (const Stretch& stretch : stretches) BYRE_CO_CHECK(co_await write_stretch(stretch, at, data));
   co_return Result<void>{};
 }
@@ -149,6 +155,7 @@ Task<Result<void>> Qcow2Disk::write_stretch(Stretch stretch, GuestOffset at, Con
   tail.append_to(parts);
   const std::uint64_t write_at = stretch.host.bytes + (from - stretch.guest) - head.length();
   const std::span<const ConstBytes> all = parts;
+  storage_->announce(AccessEvent::write_aio);
   co_return co_await storage_->write(write_at, all);
 }
 
@@ -169,6 +176,7 @@ Task<Result<Qcow2Disk::Filling>> Qcow2Disk::filling(GuestOffset from, GuestOffse
     result.bytes = Buffer(length, Buffer::Fill::zero);
     const Bytes part = result.bytes.bytes().first(on_disk);
     const std::uint64_t offset = from.bytes;
+    storage_->announce(AccessEvent::cow_read);
     BYRE_CO_CHECK(co_await read_as_it_is(offset, part));
   } else if (!fresh) {
     result.zeros = length;
@@ -212,6 +220,7 @@ Task<Result<void>> Qcow2Disk::write_payload(GuestOffset at, ConstBytes payload, 
   if (plain) {
     BYRE_CO_CHECK(co_await write_reserved(reservation, at, data));
   } else {
+    storage_->announce(AccessEvent::write_compressed);
     BYRE_CO_CHECK(co_await write_bytes(*storage_, reservation.extent().offset.bytes, payload));
   }
   BYRE_CO_CHECK(check_running());

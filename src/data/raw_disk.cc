@@ -9,11 +9,8 @@ namespace {
 constexpr std::uint64_t zero_piece_bytes = std::uint64_t{2} << 20;
 }
 
-RawDisk::RawDisk(std::unique_ptr<Storage> storage, bool writable, bool discard)
-    : storage_(std::move(storage)),
-      size_bytes_(round_up(storage_->size_bytes(), 512)),
-      writable_(writable),
-      discard_(discard) {}
+RawDisk::RawDisk(std::unique_ptr<Storage> storage, Options options)
+    : storage_(std::move(storage)), size_bytes_(round_up(storage_->size_bytes(), 512)), options_(options) {}
 
 Task<Result<void>> RawDisk::read(std::uint64_t offset_bytes, Bytes target) {
   BYRE_CO_CHECK(check_range(*this, offset_bytes, target.size()));
@@ -22,17 +19,21 @@ Task<Result<void>> RawDisk::read(std::uint64_t offset_bytes, Bytes target) {
 
 Task<Result<void>> RawDisk::write(std::uint64_t offset_bytes, ConstBytes data) {
   BYRE_CO_CHECK(check_change(*this, offset_bytes, data.size()));
+  if (options_.detect_zeroes != DetectZeroes::off && is_all_zero(data)) {
+    const bool may_unmap = options_.detect_zeroes == DetectZeroes::unmap && options_.discard;
+    co_return co_await storage_->zero(offset_bytes, data.size(), may_unmap);
+  }
   co_return co_await write_bytes(*storage_, offset_bytes, data);
 }
 
 Task<Result<void>> RawDisk::write_zeroes(std::uint64_t offset_bytes, std::uint64_t length_bytes, ZeroMode mode) {
   BYRE_CO_CHECK(check_change(*this, offset_bytes, length_bytes));
-  co_return co_await storage_->zero(offset_bytes, length_bytes, mode == ZeroMode::unmap && discard_);
+  co_return co_await storage_->zero(offset_bytes, length_bytes, mode == ZeroMode::unmap && options_.discard);
 }
 
 Task<Result<void>> RawDisk::discard(std::uint64_t offset_bytes, std::uint64_t length_bytes) {
   BYRE_CO_CHECK(check_change(*this, offset_bytes, length_bytes));
-  if (!discard_) co_return Result<void>{};
+  if (!options_.discard) co_return Result<void>{};
   const std::uint64_t end = std::min(offset_bytes + length_bytes, storage_->size_bytes());
   if (end <= offset_bytes) co_return Result<void>{};
   co_return co_await storage_->punch(offset_bytes, end - offset_bytes);

@@ -13,7 +13,12 @@ Task<Result<void>> extend_with_zeros(Storage& storage, std::uint64_t offset_byte
 
 class RawDisk final : public Disk {
  public:
-  RawDisk(std::unique_ptr<Storage> storage, bool writable, bool discard);
+  struct Options {
+    bool writable = false;
+    bool discard = true;
+    DetectZeroes detect_zeroes = DetectZeroes::off;
+  };
+  RawDisk(std::unique_ptr<Storage> storage, Options options);
 
   std::uint64_t size_bytes() const override { return size_bytes_; }
   Task<Result<void>> read(std::uint64_t offset_bytes, Bytes target) override;
@@ -30,7 +35,7 @@ class RawDisk final : public Disk {
   Task<Result<BlockStatus>> layer_status(std::uint64_t offset_bytes, std::uint64_t max_length_bytes) override;
   Task<Result<void>> close() override;
   std::string_view format() const override { return "raw"; }
-  bool writable() const override { return writable_; }
+  bool writable() const override { return options_.writable; }
   Storage& storage() override { return *storage_; }
   Disk* backing() override { return nullptr; }
   std::uint64_t cluster_size_bytes() const override { return 0; }
@@ -38,8 +43,7 @@ class RawDisk final : public Disk {
  private:
   std::unique_ptr<Storage> storage_;
   std::uint64_t size_bytes_;
-  bool writable_;
-  bool discard_;
+  const Options options_;
 };
 
 }  // namespace byre

@@ -28,13 +28,15 @@ Result<std::unique_ptr<Storage>> create_undo_file(const std::string& path) {
 
 }  // namespace
 
-Task<Result<std::optional<CheckReport>>> check_file(std::string path, CheckFileOptions options) {
-  FileOptions file;
-  file.writable = options.check.repair != Repair::none;
-  file.cache = options.cache;
-  file.locking = options.force_share ? Locking::force_share : Locking::enforced;
-  BYRE_CO_TRY(const std::unique_ptr<Storage> storage, open_file(path, file));
-  BYRE_CO_TRY(const bool raw, co_await is_raw(*storage, options.format));
+Task<Result<std::optional<CheckReport>>> check_file(NodeDescription node, CheckFileOptions options) {
+  OpenOptions open;
+  open.format = options.format;
+  open.writable = options.check.repair != Repair::none;
+  open.cache = options.cache;
+  open.force_share = options.force_share;
+  BYRE_CO_TRY(const NodeStorage opened, co_await open_node_storage(std::move(node), std::move(open)));
+  Storage* const storage = opened.storage.get();
+  BYRE_CO_TRY(const bool raw, co_await is_raw(*storage, opened.options.format));
   if (raw) co_return std::optional<CheckReport>();
   std::unique_ptr<Storage> undo;
   if (options.undo_path) {
@@ -42,7 +44,7 @@ Task<Result<std::optional<CheckReport>>> check_file(std::string path, CheckFileO
   }
   options.check.undo = undo.get();
   auto report = co_await check_image(*storage, options.check);
-  if (!report) co_return std::unexpected(std::move(report).error().in_file(path));
+  if (!report) co_return std::unexpected(std::move(report).error().in_file(storage->name()));
   co_return *report;
 }
 

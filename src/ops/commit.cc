@@ -17,10 +17,10 @@ struct LayerPath {
 };
 
 // From the top to the base.
-Task<Result<std::vector<LayerPath>>> layers_down_to(const std::string& path, OpenOptions options,
+Task<Result<std::vector<LayerPath>>> layers_down_to(const NodeDescription& node, OpenOptions options,
                                                     const std::optional<std::string>& base) {
   options.writable = false;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_disk(path, std::move(options)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> top, co_await open_node(node, std::move(options)));
   std::vector<LayerPath> layers;
   Disk* const end = base ? find_layer(*top, *base) : top->backing();
   for (Disk* layer = top.get(); layer && end; layer = layer->backing()) {
@@ -31,9 +31,9 @@ Task<Result<std::vector<LayerPath>>> layers_down_to(const std::string& path, Ope
   if (end) co_return layers;
   if (base) {
     co_return fail(ErrorCode::not_found, "did not find '{}' in the backing chain of '{}'", escape_untrusted(*base),
-                   escape_untrusted(path));
+                   escape_untrusted(node.text(), 4096));
   }
-  co_return fail(ErrorCode::not_found, "{}: image does not have a backing file", escape_untrusted(path));
+  co_return fail(ErrorCode::not_found, "{}: image does not have a backing file", escape_untrusted(node.text(), 4096));
 }
 
 class CommitRule final : public ops::LayerRule {
@@ -62,9 +62,13 @@ class CommitRule final : public ops::LayerRule {
 
 }  // namespace
 
-Task<Result<CommitChain>> open_commit_chain(std::string path, OpenOptions options, std::optional<std::string> base,
+Task<Result<CommitChain>> open_commit_chain(NodeDescription top, OpenOptions options, std::optional<std::string> base,
                                             bool keep) {
-  BYRE_CO_TRY(const std::vector<LayerPath> layers, co_await layers_down_to(path, options, base));
+  if (top.has_below("backing")) {
+    co_return fail(ErrorCode::unsupported, "{}: committing follows the backing file that the image names: no backing.*",
+                   escape_untrusted(top.text(), 4096));
+  }
+  BYRE_CO_TRY(const std::vector<LayerPath> layers, co_await layers_down_to(top, options, base));
   CommitChain chain;
   chain.empties = !keep && layers.size() == 2;
   OpenOptions below = options;
@@ -79,12 +83,9 @@ Task<Result<CommitChain>> open_commit_chain(std::string path, OpenOptions option
     OpenOptions above = options;
     above.writable = i == 0 && chain.empties;
     above.format = layers[i].format;
-    FileOptions file;
-    file.writable = above.writable;
-    file.cache = options.cache;
-    file.discard = options.discard ? DiscardMode::unmap : DiscardMode::ignore;
-    BYRE_CO_TRY(std::unique_ptr<Storage> storage, open_file(layers[i].path, file));
-    BYRE_CO_TRY(disk, co_await open_disk(std::move(storage), std::move(above), std::move(disk)));
+    const NodeDescription node = i == 0 ? top : NodeDescription(layers[i].path);
+    BYRE_CO_TRY(NodeStorage opened, co_await open_node_storage(node, std::move(above)));
+    BYRE_CO_TRY(disk, co_await open_disk(std::move(opened.storage), std::move(opened.options), std::move(disk)));
   }
   chain.top = std::move(disk);
   co_return chain;

@@ -33,8 +33,11 @@ using Disks = std::vector<std::unique_ptr<Disk>>;
 
 class Conversion {
  public:
-  Conversion(std::vector<std::string> sources, std::string target, ConvertOptions options)
-      : source_paths_(std::move(sources)), target_path_(std::move(target)), options_(std::move(options)) {}
+  Conversion(std::vector<NodeDescription> sources, NodeDescription target, ConvertOptions options)
+      : source_nodes_(std::move(sources)),
+        target_(std::move(target)),
+        target_path_(target_.path().value_or(target_.text())),
+        options_(std::move(options)) {}
 
   Task<Result<void>> run();
 
@@ -43,6 +46,7 @@ class Conversion {
   Task<Result<void>> open_sources();
   Result<void> check_separate();
   Result<bool> exists_beside_sources(const std::string& path) const;
+  Result<void> check_is_no_source(const Storage& target, const std::string& name) const;
   Task<Result<void>> check_can_share();
   Task<Result<std::unique_ptr<Storage>>> create_target();
   Task<Result<std::unique_ptr<Disk>>> open_target(std::unique_ptr<Storage> created);
@@ -59,8 +63,9 @@ class Conversion {
   std::string give_up(StagedFile& staged) const;
   std::vector<Disk*> sources() const;
 
-  std::vector<std::string> source_paths_;
-  std::string target_path_;
+  std::vector<NodeDescription> source_nodes_;
+  NodeDescription target_;
+  std::string target_path_;  // if it is one
   ConvertOptions options_;
   Disks sources_;
   bool target_existed_ = false;
@@ -81,10 +86,10 @@ Task<Result<void>> Conversion::open_sources() {
     if (disk) sources_.push_back(std::move(disk));
     co_return Result<void>();
   }
-  for (const std::string& path : source_paths_) {
+  for (const NodeDescription& node : source_nodes_) {
     OpenOptions options = options_.source;
     options.writable = false;
-    BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_disk(path, std::move(options)));
+    BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_node(node, std::move(options)));
     sources_.push_back(std::move(disk));
   }
   co_return Result<void>();
@@ -98,20 +103,31 @@ Result<bool> Conversion::exists_beside_sources(const std::string& path) const {
   Result<std::unique_ptr<Storage>> file = open_file(path, look);
   if (!file && file.error().code() == ErrorCode::not_found && options_.create) return false;
   if (!file) return std::unexpected(std::move(file).error());
-  if (options_.source_pipe && options_.source_pipe->identity() == (*file)->identity()) {
-    return fail(ErrorCode::refused, "{}: the target is the source", escape_untrusted(path));
-  }
-  for (const auto& source : sources_) {
-    for (Disk* layer = source.get(); layer != nullptr; layer = layer->backing()) {
-      if (layer->storage().identity() != (*file)->identity()) continue;
-      return fail(ErrorCode::refused, "{}: the target is the source, or a file that the source is built on ('{}')",
-                  escape_untrusted(path), escape_untrusted(layer->storage().name()));
-    }
-  }
+  BYRE_CHECK(check_is_no_source(**file, path));
   return true;
 }
 
+Result<void> Conversion::check_is_no_source(const Storage& target, const std::string& name) const {
+  if (options_.source_pipe && options_.source_pipe->identity() == target.identity()) {
+    return fail(ErrorCode::refused, "{}: the target is the source", escape_untrusted(name));
+  }
+  for (const auto& source : sources_) {
+    for (Disk* layer = source.get(); layer != nullptr; layer = layer->backing()) {
+      if (layer->storage().identity() != target.identity()) continue;
+      return fail(ErrorCode::refused, "{}: the target is the source, or a file that the source is built on ('{}')",
+                  escape_untrusted(name), escape_untrusted(layer->storage().name()));
+    }
+  }
+  return {};
+}
+
+// What is described otherwise than by a path is looked at once it is open (fill_target()): opening it a second time may
+// be more than it allows.
 Result<void> Conversion::check_separate() {
+  if (!target_.is_path()) {
+    target_existed_ = true;
+    return {};
+  }
   BYRE_TRY(target_existed_, exists_beside_sources(target_path_));
   return {};
 }
@@ -132,7 +148,7 @@ Task<Result<void>> Conversion::check_can_share() {
 Task<Result<std::unique_ptr<Storage>>> Conversion::create_target() {
   CreateOptions create = options_.target;
   create.size_bytes = copy_size_bytes(sources());
-  co_return co_await create_image(target_path_, std::move(create), options_.target_cache);
+  co_return co_await create_image(target_, std::move(create), options_.target_cache);
 }
 
 // What was created is never looked up by its name again; an existing target (`created` is null) is opened by it.
@@ -146,7 +162,7 @@ Task<Result<std::unique_ptr<Disk>>> Conversion::open_target(std::unique_ptr<Stor
   options.cancel = options_.copy.cancel;
   options.log = options_.source.log;
   if (created) co_return co_await open_disk(std::move(created), std::move(options));
-  co_return co_await open_disk(target_path_, std::move(options));
+  co_return co_await open_node(target_, std::move(options));
 }
 
 TargetContent Conversion::content_of(Disk& target) const {
@@ -158,8 +174,8 @@ TargetContent Conversion::content_of(Disk& target) const {
     return same ? TargetContent::same_below : TargetContent::compared;
   }
   if (options_.target_reads_zero) return TargetContent::zeros;
-  // A raw disk on a device (inode 0) reads as whatever the device held.
-  const bool device = target.storage().identity().inode == 0;
+  // A raw disk on a device (inode 0) or a server reads as whatever the device held.
+  const bool device = target.storage().identity().inode == 0 || !target_.is_path();
   return options_.create && !(device && target.format() == "raw") ? TargetContent::zeros : TargetContent::unknown;
 }
 
@@ -188,11 +204,15 @@ Task<Result<void>> Conversion::fill_target(std::unique_ptr<Storage> created) {
   }
   if (sources_.empty()) co_return co_await ops::fill_raw_from_pipe(std::move(created), options_);
   BYRE_CO_TRY(const std::unique_ptr<Disk> target, co_await open_target(std::move(created)));
-  co_return co_await fill(*target);
+  const Result<void> separate = check_is_no_source(target->storage(), target_path_);
+  if (separate) co_return co_await fill(*target);
+  (void)co_await target->close();  // nothing was written
+  co_return separate;
 }
 
 // Removes what this run has made, unless something else has the name by now. Returns what became of it.
 Task<std::string> Conversion::discard_target() {
+  if (!target_.is_path()) co_return "the target is incomplete";
   FileOptions writable;
   writable.writable = true;
   auto storage = open_file(target_path_, writable);
@@ -267,7 +287,7 @@ Task<Result<void>> Conversion::run_with_sources() {
   BYRE_CO_CHECK(check_separate());
   BYRE_CO_CHECK(co_await ops::check_states(sources(), options_));
   BYRE_CO_CHECK(ops::check_new_image(copy_size_bytes(sources()), options_));
-  if (!options_.create) co_return co_await make_in_place();
+  if (!options_.create || !target_.is_path()) co_return co_await make_in_place();
   BYRE_CO_TRY(CreateOptions create, co_await prepare_staged());
   const Result<bool> partial = exists_beside_sources(StagedFile::partial_path(target_path_));
   if (!partial && partial.error().code() == ErrorCode::refused) co_return std::unexpected(partial.error());
@@ -322,7 +342,7 @@ Result<void> check_copy_options(const CopyOptions& copy) {
 }
 
 // What the copy of an image with its snapshots cannot be.
-Result<void> check_all_snapshots(const std::vector<std::string>& sources, const ConvertOptions& options) {
+Result<void> check_all_snapshots(const std::vector<NodeDescription>& sources, const ConvertOptions& options) {
   const auto refuse = [](std::string_view what) {
     return fail(ErrorCode::invalid_argument, "--all-snapshots and {} do not go together", what);
   };
@@ -363,7 +383,7 @@ Result<void> check_reflink(const ConvertOptions& options) {
 
 }  // namespace
 
-Result<void> check_convert_options(const std::vector<std::string>& sources, const ConvertOptions& options) {
+Result<void> check_convert_options(const std::vector<NodeDescription>& sources, const ConvertOptions& options) {
   BYRE_CHECK(check_copy_options(options.copy));
   if (sources.empty()) return fail(ErrorCode::invalid_argument, "at least one source is needed");
   if (options.target_reads_zero && options.create) {
@@ -389,8 +409,13 @@ Result<void> check_convert_options(const std::vector<std::string>& sources, cons
   return {};
 }
 
-Task<Result<void>> convert_images(std::vector<std::string> sources, std::string target, ConvertOptions options) {
+Task<Result<void>> convert_images(std::vector<NodeDescription> sources, NodeDescription target,
+                                  ConvertOptions options) {
   BYRE_CO_CHECK(check_convert_options(sources, options));
+  if (options.create && options.source_pipe && !options.target_pipe && !target.is_path()) {
+    co_return fail(ErrorCode::unsupported, "'{}': what comes as a stream goes into a file or a stream",
+                   escape_untrusted(target.text(), 4096));
+  }
   if (options.target_pipe) co_return co_await ops::convert_to_pipe(std::move(sources), std::move(options));
   Conversion conversion(std::move(sources), std::move(target), std::move(options));
   co_return co_await conversion.run();

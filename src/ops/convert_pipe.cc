@@ -66,8 +66,8 @@ Result<void> check_raw_source(const ConvertOptions& options) {
 
 class ConversionToPipe {
  public:
-  ConversionToPipe(std::vector<std::string> sources, ConvertOptions options)
-      : source_paths_(std::move(sources)), options_(std::move(options)) {}
+  ConversionToPipe(std::vector<NodeDescription> sources, ConvertOptions options)
+      : source_nodes_(std::move(sources)), options_(std::move(options)) {}
   Task<Result<void>> run();
 
  private:
@@ -76,20 +76,20 @@ class ConversionToPipe {
   Task<Result<void>> copy();
   Task<Result<void>> copy_raw();
 
-  const std::vector<std::string> source_paths_;
+  const std::vector<NodeDescription> source_nodes_;
   const ConvertOptions options_;
   std::vector<std::unique_ptr<Disk>> owned_;
   std::vector<Disk*> sources_;
 };
 
 Task<Result<void>> ConversionToPipe::open_sources() {
-  for (const std::string& path : source_paths_) {
+  for (const NodeDescription& node : source_nodes_) {
     OpenOptions open = options_.source;
     Result<std::unique_ptr<Disk>> disk;
     if (options_.source_pipe) {
       disk = co_await open_source_pipe(options_);
     } else {
-      disk = co_await open_disk(path, std::move(open));
+      disk = co_await open_node(node, std::move(open));
     }
     if (!disk) co_return std::unexpected(std::move(disk).error());
     if (*disk == nullptr) continue;
@@ -152,7 +152,7 @@ Task<Result<void>> ConversionToPipe::run() {
 
 }  // namespace
 
-Result<void> check_pipe_options(const std::vector<std::string>& sources, const ConvertOptions& options) {
+Result<void> check_pipe_options(const std::vector<NodeDescription>& sources, const ConvertOptions& options) {
   if (options.target_pipe) BYRE_CHECK(check_target_pipe(options));
   if (!options.source_pipe) return {};
   constexpr std::string_view stream = "a stream as the source";
@@ -175,7 +175,9 @@ Task<Result<void>> fill_raw_from_pipe(std::unique_ptr<Storage> created, const Co
   // A device reads as whatever it held.
   const bool device = created->identity().inode == 0;
   copy.target_content = device ? TargetContent::unknown : TargetContent::zeros;
-  RawDisk disk(std::move(created), true, true);
+  RawDisk::Options raw;
+  raw.writable = true;
+  RawDisk disk(std::move(created), raw);
   BYRE_CO_CHECK(co_await copy_raw_pipe(*options.source_pipe, disk, std::move(copy)));
   co_return co_await disk.close();
 }
@@ -189,7 +191,7 @@ Task<Result<void>> write_new_image_from_pipe(Storage& target, format::Header hea
   co_return co_await disk->close();
 }
 
-Task<Result<void>> convert_to_pipe(std::vector<std::string> sources, ConvertOptions options) {
+Task<Result<void>> convert_to_pipe(std::vector<NodeDescription> sources, ConvertOptions options) {
   ConversionToPipe conversion(std::move(sources), std::move(options));
   co_return co_await conversion.run();
 }

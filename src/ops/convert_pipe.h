@@ -12,7 +12,7 @@
 namespace byre::ops {
 
 // The streams and the options go together, as far as that shows before a stream is looked at.
-Result<void> check_pipe_options(const std::vector<std::string>& sources, const ConvertOptions& options);
+Result<void> check_pipe_options(const std::vector<NodeDescription>& sources, const ConvertOptions& options);
 
 // The source that is a stream. Null: it is a raw one, whose length shows at its end; the options suit that.
 Task<Result<std::unique_ptr<Disk>>> open_source_pipe(const ConvertOptions& options);
@@ -22,6 +22,6 @@ Task<Result<void>> fill_raw_from_pipe(std::unique_ptr<Storage> created, const Co
 // The same as a qcow2 image; `header` says what it will be, but for its size.
 Task<Result<void>> write_new_image_from_pipe(Storage& target, format::Header header, const ConvertOptions& options);
 
-Task<Result<void>> convert_to_pipe(std::vector<std::string> sources, ConvertOptions options);
+Task<Result<void>> convert_to_pipe(std::vector<NodeDescription> sources, ConvertOptions options);
 
 }  // namespace byre::ops

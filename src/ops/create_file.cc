@@ -88,6 +88,22 @@ Result<> in_context(const std::string& path, Result<> result) {
   return std::unexpected(std::move(result).error().in_file(path));
 }
 
+// What lies in a file has a name, by which it is made more carefully than here.
+Task<Result<std::unique_ptr<Storage>>> create_in_place(NodeDescription target, CreateOptions options, CacheMode cache) {
+  const std::string text = escape_untrusted(target.text(), 4096);
+  OpenOptions open;
+  open.format = "raw";
+  open.writable = true;
+  open.cache = cache;
+  BYRE_CO_TRY(NodeStorage opened, co_await open_node_storage(std::move(target), std::move(open)));
+  if (opened.storage->has_directory()) {
+    co_return fail(ErrorCode::unsupported, "'{}': a file is made by its path alone; -n writes into what is there",
+                   text);
+  }
+  BYRE_CO_CHECK(co_await fill_storage(*opened.storage, PathKind::other, options));
+  co_return std::move(opened.storage);
+}
+
 }  // namespace
 
 Task<Result<void>> ops::fill_empty_file(Storage& storage, CreateOptions options) {
@@ -111,8 +127,10 @@ Task<Result<CreateOptions>> prepare_create(std::string path, CreateOptions optio
   co_return options;
 }
 
-Task<Result<std::unique_ptr<Storage>>> create_image(std::string path, CreateOptions options, CacheMode cache) {
+Task<Result<std::unique_ptr<Storage>>> create_image(NodeDescription target, CreateOptions options, CacheMode cache) {
+  const std::string path = target.is_path() ? *target.path() : target.text();
   BYRE_CO_TRY(options, co_await prepare_create(path, options));
+  if (!target.is_path()) co_return co_await create_in_place(std::move(target), std::move(options), cache);
   const PathKind kind = kind_of(path);
   FileOptions file_options;
   file_options.writable = true;

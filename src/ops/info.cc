@@ -152,6 +152,18 @@ FileOptions file_options(const InfoOptions& options) {
   return file;
 }
 
+// Opens what is described, and enters the format if it is.
+Task<Result<std::unique_ptr<Storage>>> open_top(NodeDescription node, InfoOptions& options) {
+  OpenOptions open;
+  open.format = options.format;
+  open.force_share = options.force_share;
+  open.backing = options.backing;
+  BYRE_CO_TRY(NodeStorage opened, co_await open_node_storage(std::move(node), std::move(open)));
+  options.format = opened.options.format;
+  options.backing.follow = opened.options.backing.follow;
+  co_return std::move(opened.storage);
+}
+
 // Opens what `above` names, and prepares `options` for looking at it.
 Result<std::unique_ptr<Storage>> open_next(const ImageInfo& above, std::size_t depth, InfoOptions& options) {
   options.format = above.backing_format ? above.backing_format : options.backing.format;
@@ -181,15 +193,19 @@ Task<Result<ImageInfo>> image_info(Storage& storage, InfoOptions options) {
   co_return info;
 }
 
-Task<Result<ImageInfo>> image_info(std::string path, InfoOptions options) {
-  BYRE_CO_TRY(const std::unique_ptr<Storage> storage, open_file(std::move(path), file_options(options)));
+Task<Result<ImageInfo>> image_info(NodeDescription node, InfoOptions options) {
+  BYRE_CO_TRY(const std::unique_ptr<Storage> storage, co_await open_top(std::move(node), options));
   co_return co_await image_info(*storage, std::move(options));
 }
 
-Task<Result<std::vector<ImageInfo>>> chain_info(std::string path, InfoOptions options) {
+Task<Result<std::vector<ImageInfo>>> chain_info(NodeDescription node, InfoOptions options) {
+  if (node.has_below("backing.file")) {
+    co_return fail(ErrorCode::unsupported, "{}: the chain is shown as the images name it: no backing.file",
+                   escape_untrusted(node.text(), whole_name));
+  }
   std::vector<ImageInfo> chain;
   std::vector<StorageIdentity> seen;
-  BYRE_CO_TRY(std::unique_ptr<Storage> storage, open_file(std::move(path), file_options(options)));
+  BYRE_CO_TRY(std::unique_ptr<Storage> storage, co_await open_top(std::move(node), options));
   for (;;) {
     if (std::ranges::find(seen, storage->identity()) != seen.end()) {
       co_return fail(ErrorCode::refused, "the backing chain is a loop: '{}' comes twice",

@@ -39,6 +39,9 @@ class BorrowedStorage : public Storage {
                            std::uint64_t length_bytes) override {
     return lender_.clone(offset_bytes, source, source_offset_bytes, length_bytes);
   }
+  void announce(AccessEvent event) override { lender_.announce(event); }
+  BreakPoints* break_points() override { return lender_.break_points(); }
+  bool has_directory() const override { return lender_.has_directory(); }
   bool writable() const override { return lender_.writable(); }
   StorageIdentity identity() const override { return lender_.identity(); }
   const std::string& name() const override { return name_; }

@@ -297,7 +297,7 @@ class StoredChecksum : public ChecksumTest {
     ConvertOptions options;
     options.target = std::move(target);
     options.copy.compress = compress;
-    const std::vector<std::string> sources = {path(from)};
+    const std::vector<NodeDescription> sources = {path(from)};
     const auto done = loop_->run(convert_images(sources, path(to), options));
     ASSERT_TRUE(done) << done.error().message();
   }

@@ -13,6 +13,8 @@
 #include "byre/task/pollers.h"
 #include "byre/task/sync.h"
 #include "storage/checks.h"
+#include "storage/debug_storage.h"
+#include "storage/window_storage.h"
 #include "support/temporary_directory.h"
 
 namespace byre {
@@ -21,7 +23,7 @@ namespace {
 struct Kind {
   std::string name;
   IoMode mode = IoMode::threads;
-  enum class What { memory, simulated, file, smallest } what = What::file;
+  enum class What { memory, simulated, file, smallest, window, debug } what = What::file;
   CacheMode cache = CacheMode::writeback;
   DiscardMode discard = DiscardMode::unmap;
 };
@@ -32,6 +34,8 @@ std::vector<Kind> kinds() {
   using enum Kind::What;
   return {{"memory", IoMode::threads, memory},
           {"smallest", IoMode::threads, smallest},
+          {"window", IoMode::threads, window},
+          {"debug", IoMode::threads, debug},
           {"simulated", IoMode::threads, simulated},
           {"uring_writeback", IoMode::uring, file},
           {"uring_none", IoMode::uring, file, CacheMode::none},
@@ -97,6 +101,14 @@ class StorageContract : public testing::TestWithParam<Kind> {
     loop_ = std::move(*loop);
     if (kind.what == Kind::What::memory) {
       storage_ = std::make_unique<MemoryStorage>();
+      return;
+    }
+    if (kind.what == Kind::What::window) {
+      storage_ = std::make_unique<WindowStorage>(std::make_unique<MemoryStorage>(1 << 16), 1 << 16, std::nullopt);
+      return;
+    }
+    if (kind.what == Kind::What::debug) {
+      storage_ = std::make_unique<DebugStorage>(std::make_unique<MemoryStorage>(), DebugRules({}, {}));
       return;
     }
     if (kind.what == Kind::What::smallest) {

@@ -49,6 +49,13 @@ enum class ZeroMode {
   unmap,  // host space may be given back
 };
 
+// What becomes of data that is all zeros and is written as such.
+enum class DetectZeroes {
+  off,    // it is stored
+  on,     // write_zeroes(keep) instead
+  unmap,  // write_zeroes(unmap)
+};
+
 // What becomes of the space that a disk gains, when it is made or grown.
 enum class Preallocation {
   off,       // clusters come as they are written
@@ -121,6 +128,7 @@ class Disk {
 struct BackingPolicy {
   bool follow = true;                 // false: an image with a backing file is opened without it, to be written
                                       // or read above it; ranges that it lacks are an error (refused)
+  bool absent = false;                // with `follow` false: they read as zeros instead, as if it named none
   std::optional<std::string> below;   // only files below this directory, after resolving every link
   unsigned max_depth = 200;           // layers below the top
   std::optional<std::string> format;  // for the top's backing file where the image records none
@@ -134,6 +142,10 @@ struct OpenOptions {
   bool force_share = false;  // skip locks; read-only
   CacheMode cache = CacheMode::writeback;
   bool discard = true;  // give host space of freed clusters back
+  // With `discard`: of what a request frees, and of what goes with a snapshot.
+  bool pass_discard_request = true;
+  bool pass_discard_snapshot = true;
+  DetectZeroes detect_zeroes = DetectZeroes::off;
   // Whether refcounts may wait while the image is open, which makes flushes cheaper and a repair necessary after a
   // crash. None: as the image says. Version 2 has no way to say that it needs the repair (invalid_argument).
   std::optional<bool> lazy_refcounts;

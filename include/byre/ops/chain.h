@@ -13,6 +13,7 @@
 #include <string>
 
 #include "byre/data/disk.h"
+#include "byre/ops/node.h"
 
 namespace byre {
 
@@ -34,8 +35,9 @@ struct CommitChain {
 
 // `options` are those for the top, with the policy for what it names. No `base`: the top's backing file. `keep` leaves
 // the top as it is, as does a base further down. Errors: not_found (no such layer, or no backing file), those of
-// opening.
-Task<Result<CommitChain>> open_commit_chain(std::string path, OpenOptions options, std::optional<std::string> base,
+// opening; unsupported (the description says what the backing file is: it is opened for writing by the name that the
+// image has for it).
+Task<Result<CommitChain>> open_commit_chain(NodeDescription top, OpenOptions options, std::optional<std::string> base,
                                             bool keep);
 
 // Copies into the base what the layers above it hold, zeros included, so that it reads as the top does; it is grown if

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "byre/check/check.h"
+#include "byre/ops/node.h"
 #include "byre/storage/file.h"
 
 namespace byre {
@@ -20,7 +21,7 @@ struct CheckFileOptions {
 
 // Opens the image (for writing with a repair), checks it and closes it. Nothing: the format, raw, has no check. Errors:
 // those of open_file() and check_image(); an undo file that exists already (invalid_argument).
-Task<Result<std::optional<CheckReport>>> check_file(std::string path, CheckFileOptions options);
+Task<Result<std::optional<CheckReport>>> check_file(NodeDescription node, CheckFileOptions options);
 
 // apply_undo() by names.
 Task<Result<void>> undo_check(std::string path, std::string undo_path);

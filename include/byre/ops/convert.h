@@ -9,6 +9,7 @@
 #include "byre/data/disk.h"
 #include "byre/ops/copy.h"
 #include "byre/ops/create.h"
+#include "byre/ops/node.h"
 #include "byre/storage/pipe.h"
 
 namespace byre {
@@ -50,7 +51,7 @@ struct ConvertOptions {
 
 // Judges the options alone, opening nothing. Errors (invalid_argument, unsupported) name the option and what would be
 // right.
-Result<void> check_convert_options(const std::vector<std::string>& sources, const ConvertOptions& options);
+Result<void> check_convert_options(const std::vector<NodeDescription>& sources, const ConvertOptions& options);
 
 // The target must be none of the files that the sources are made of, whatever name leads to it (refused); nothing is
 // changed before that is known. A new target NAME is made as NAME.partial, beside it, and renamed when it is complete;
@@ -61,6 +62,6 @@ Result<void> check_convert_options(const std::vector<std::string>& sources, cons
 // given away, in a directory that takes no file or reached through /proc, and what exists if `create` is false. A
 // failed conversion leaves of them an empty file, or, if `create` is false, a consistent image with some of the
 // content.
-Task<Result<void>> convert_images(std::vector<std::string> sources, std::string target, ConvertOptions options);
+Task<Result<void>> convert_images(std::vector<NodeDescription> sources, NodeDescription target, ConvertOptions options);
 
 }  // namespace byre

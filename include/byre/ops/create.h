@@ -7,6 +7,7 @@
 
 #include "byre/base/result.h"
 #include "byre/data/disk.h"
+#include "byre/ops/node.h"
 #include "byre/storage/storage.h"
 #include "byre/task/task.h"
 
@@ -45,8 +46,10 @@ Task<Result<CreateOptions>> prepare_create(std::string path, CreateOptions optio
 
 // Makes the image, after prepare_create(), and returns what it was made in, open and locked. An existing file is
 // overwritten once it is locked; a file in use is left alone (locked). After a failure a new file is removed and an old
-// one is left empty. Durable on return, but for a cache mode that never waits.
-Task<Result<std::unique_ptr<Storage>>> create_image(std::string path, CreateOptions options, CacheMode cache);
+// one is left empty. Durable on return, but for a cache mode that never waits. What is described otherwise than by
+// a path is overwritten as it is, if it lies in no file (an export of an NBD server); else that is refused
+// (unsupported).
+Task<Result<std::unique_ptr<Storage>>> create_image(NodeDescription target, CreateOptions options, CacheMode cache);
 
 // Makes a qcow2 image in any storage; its former content is lost. The size is mandatory, the backing file is not looked
 // at. The header is written last, after everything it points to is durable: until the call succeeds the storage holds

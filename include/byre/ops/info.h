@@ -11,6 +11,7 @@
 #include "byre/base/result.h"
 #include "byre/data/disk.h"
 #include "byre/ops/create.h"
+#include "byre/ops/node.h"
 #include "byre/storage/storage.h"
 #include "byre/task/task.h"
 
@@ -104,10 +105,10 @@ struct InfoOptions {
 
 // Errors: those of opening, and corrupt or unsupported for a header, snapshot table or bitmap directory that cannot be
 // read. Nothing is allocated by an unchecked size.
-Task<Result<ImageInfo>> image_info(std::string path, InfoOptions options);
+Task<Result<ImageInfo>> image_info(NodeDescription node, InfoOptions options);
 Task<Result<ImageInfo>> image_info(Storage& storage, InfoOptions options);
 
 // The image and what lies below it, top first. A loop, a missing member and a refused name are errors.
-Task<Result<std::vector<ImageInfo>>> chain_info(std::string path, InfoOptions options);
+Task<Result<std::vector<ImageInfo>>> chain_info(NodeDescription node, InfoOptions options);
 
 }  // namespace byre

@@ -8,9 +8,12 @@
 
 #include "byre/base/buffer.h"
 #include "byre/base/result.h"
+#include "byre/storage/access_event.h"
 #include "byre/task/task.h"
 
 namespace byre {
+
+class BreakPoints;
 
 // Tells whether two storages are the same thing: device and inode for files, an address for memory.
 struct StorageIdentity {
@@ -91,6 +94,16 @@ class Storage {
   // Whether what lies behind the end may count as zeros where something refers to it. False: it is missing, as what a
   // stream that was cut off did not bring. Here: true.
   virtual bool zeros_behind_end() const { return true; }
+
+  // Says what the calls that follow at once are for. Here: nobody wants to know.
+  virtual void announce(AccessEvent) {}
+
+  // For stopping accesses by hand (storage/break_points.h); null: it cannot be done. Here: null.
+  virtual BreakPoints* break_points() { return nullptr; }
+
+  // Whether a relative name inside what is stored starts at the directory of name(). False: it leads nowhere, as from
+  // another machine. Here: true.
+  virtual bool has_directory() const { return true; }
 
   virtual bool writable() const { return true; }
   // Here: this object's address.

@@ -175,6 +175,7 @@ class TaskGroup {
   Task<void> wait_below(std::size_t limit);
   Task<Result<void>> join();
   bool failed() const { return !first_error_.has_value(); }
+  std::size_t running() const { return running_; }
 
  private:
   static Task<void> run(TaskGroup& group, Task<Result<void>> task);
