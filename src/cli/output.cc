@@ -9,6 +9,8 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
+#include "cli/personality.h"
+
 namespace byre::cli {
 
 namespace {
@@ -72,7 +74,8 @@ Json error_to_json(const Error& error) {
 
 void print_error(const Error& error) {
   if (!first_printed) first_printed = error;
-  print_diagnostic(DiagnosticLevel::error, fmt::format("byre: {}\n", error.message()), error_to_json(error));
+  print_diagnostic(DiagnosticLevel::error, fmt::format("{}: {}\n", personality().program, error.message()),
+                   error_to_json(error));
 }
 
 void print_error(std::string_view message) { print_error(Error(ErrorCode::invalid_argument, std::string(message))); }
@@ -83,7 +86,8 @@ void print_bare_error(const Error& error) {
 }
 
 void print_warning(std::string_view message) {
-  print_diagnostic(DiagnosticLevel::warning, fmt::format("byre: {}\n", message), {{"message", message}});
+  print_diagnostic(DiagnosticLevel::warning, fmt::format("{}: {}\n", personality().program, message),
+                   {{"message", message}});
 }
 
 void print_hint(std::string_view line) {
@@ -119,7 +123,8 @@ LogSink stderr_log(bool quiet) {
     if (quiet && level == LogLevel::note) return;
     const bool warns = level == LogLevel::warning;
     print_diagnostic(warns ? DiagnosticLevel::warning : DiagnosticLevel::note,
-                     fmt::format("byre: {}: {}\n", warns ? "warning" : "note", message), {{"message", message}});
+                     fmt::format("{}: {}: {}\n", personality().program, warns ? "warning" : "note", message),
+                     {{"message", message}});
   };
 }
 

@@ -27,8 +27,8 @@ void print_json(const Json& value);
 // The same on one line, without spaces, with its newline.
 std::string json_line(const Json& value);
 
-// How what goes to standard error is written: as lines for people, "byre: ..." most of them, or as one JSON object a
-// line (docs/errors.md). Text, unless it is set.
+// How what goes to standard error is written: as lines for people, "byre: ..." most of them (personality.h), or as one
+// JSON object a line (docs/errors.md). Text, unless it is set.
 enum class DiagnosticStyle { text, json };
 void set_diagnostic_style(DiagnosticStyle style);
 DiagnosticStyle diagnostic_style();

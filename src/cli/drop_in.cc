@@ -1,0 +1,21 @@
+// What is missing comes from the table of the command line, so that it cannot say otherwise than the tool does.
+#include "cli/drop_in.h"
+
+#include <fmt/format.h>
+
+#include "cli/qemu_img.h"
+
+namespace byre::cli {
+
+std::string drop_in_help() {
+  return fmt::format(
+      "Started through a link called qemu-img, byre takes that tool's command line (version 7.2), prints what it\n"
+      "prints, and ends with its exit codes. Messages begin with its name; their words are ours. The formats are\n"
+      "qcow2 and raw, in files, block devices and streams; there are no other formats and no protocols.\n\n"
+      "qemu-img, not there yet:\n{}\n"
+      "Started through qemu-io it is 'byre io', through qemu-nbd 'byre serve', with the options of these.\n"
+      "docs/drop-in.md lists every option of qemu-img, and where it differs.\n",
+      foreign_gaps(qemu_img));
+}
+
+}  // namespace byre::cli
