@@ -8,6 +8,7 @@
 #include "cli/flags.h"
 #include "cli/loop.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 #include "cli/progress.h"
 
 namespace byre::cli {
@@ -176,8 +177,10 @@ Checked check_one(const CheckArguments& arguments, const std::string& file, Chec
   Checked checked;
   const bool as_json = arguments.output == OutputFormat::json;
   options.check.on_finding = [&](const Finding& finding) {
-    if (!arguments.quiet) print_finding(finding, file);
-    if (!as_json || finding.kind == FindingClass::leak || checked.findings.size() >= most_findings_in_json) return;
+    if (!arguments.quiet || personality().plain_results) print_finding(finding, file);  // -q is for results there
+    if (!as_json || personality().plain_results || finding.kind == FindingClass::leak ||
+        checked.findings.size() >= most_findings_in_json)
+      return;
     checked.findings.push_back(finding_to_json(finding));
   };
   Progress progress(arguments.progress, arguments.quiet, "checking");

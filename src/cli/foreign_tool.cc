@@ -43,7 +43,7 @@ class OptionReader {
     if (got == -1) return nullptr;
     // A letter may stand in the midst of a word.
     const std::string word = optopt > 0 && optopt < first_index
-                                 ? escape_untrusted({'-', static_cast<char>(optopt)})
+                                 ? escape_untrusted(std::string{'-', static_cast<char>(optopt)})
                                  : escape_untrusted(arguments_[static_cast<std::size_t>(optind) - 1]);
     if (got == ':') return fail(ErrorCode::invalid_argument, "missing argument for option '{}'", word);
     if (got == '?') return fail(ErrorCode::invalid_argument, "unrecognized option '{}'", word);
