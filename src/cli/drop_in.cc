@@ -12,7 +12,9 @@ std::string drop_in_help() {
       "Started through a link called qemu-img, byre takes that tool's command line (version 7.2), prints what it\n"
       "prints, and ends with its exit codes. Messages begin with its name; their words are ours. The formats are\n"
       "qcow2 and raw, in files, block devices and streams; there are no other formats and no protocols.\n\n"
-      "qemu-img, not there yet:\n{}\n"
+      "qemu-img, not there yet:\n{}"
+      "    The keys extended_l2, data_file, data_file_raw, encryption and encrypt.* of -o. An image that is written\n"
+      "    loses its persistent bitmaps.\n\n"
       "Started through qemu-io it is 'byre io', through qemu-nbd 'byre serve', with the options of these.\n"
       "docs/drop-in.md lists every option of qemu-img, and where it differs.\n",
       foreign_gaps(qemu_img));

@@ -85,7 +85,7 @@ constexpr ForeignOption convert_options[] = {object,
                                              {0, "bitmaps", "", ""},
                                              {0, "skip-broken-bitmaps", "", ""},
                                              force_share,
-                                             {'C', "", "", "-"},  // what can be shared is shared anyway
+                                             {'C', "", "", "--copy-offloading"},
                                              {'c', "", "", "--compress"},
                                              progress,
                                              quiet,
@@ -141,7 +141,7 @@ constexpr ForeignOption snapshot_options[] = {object,
 
 constexpr ForeignOption rebase_options[] = {object,
                                             image_opts,
-                                            force_share,
+                                            {'U', "force-share", "", "-"},  // what is written cannot be shared
                                             quiet,
                                             format,
                                             cache,

@@ -57,14 +57,10 @@ def show(words, found):
 
 def judge(lines, results):
     for words, found in zip(lines, results):
-        declared = drop_in_differences.declared(words)
-        for aspect in sorted(set(found) - declared):
-            fail(f"{show(words, {aspect: found[aspect]})}")
-        for aspect in sorted(declared - set(found)):
-            fail(f"{shlex.join(words)}\n    {aspect}: the declared difference does not show any more")
-    for each in drop_in_differences.DIFFERENCES:
-        if not any(each.covers(words) for words in lines):
-            fail(f"no command line shows the declared difference: {each}")
+        for aspect in sorted(set(found) - drop_in_differences.declared(words)):
+            fail(show(words, {aspect: found[aspect]}))
+    for each in drop_in_differences.unseen(lines, results):
+        fail(f"this declared difference does not show any more: {each}")
 
 
 def reference_help():

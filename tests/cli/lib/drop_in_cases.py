@@ -28,19 +28,22 @@ OPTIONS = {
 ANY = "{disk.raw|odd.raw|plain.qcow2|v2.qcow2|small.qcow2|packed.qcow2|top.qcow2|snap.qcow2|dirty.qcow2|none.qcow2}"
 CACHES = "{none|writeback|writethrough|directsync|unsafe|other}"
 SECRET = "--object secret,id=s,data=x"
+NODE = "--image-opts driver=qcow2,file.driver=file,file.filename="
 
 FRAME = """
 {|-h|--help|--hel|-V|--version|-Vh|-hV|--|-x|--zork|-T|-T x|--trace=x|-T help|-T events=missing|-T file=log|nothing}
 -T x info plain.qcow2
 -- info -- plain.qcow2
 {help|inf|INFO|--object x info|-q info plain.qcow2}
-{info|create|convert|snapshot|dd} {-h|--help}
-{info|check|map|compare|commit|amend|bench|convert|create|dd|measure|rebase|resize|snapshot} {|--zork|-Z|-f} 
+{info|check|map|compare|commit|amend|bench|bitmap|convert|create|dd|measure|rebase|snapshot} {-h|--help}
+resize {-h|--help} plain.qcow2 1M
+{info|check|map|compare|commit|amend|bench|convert|create|dd|measure|rebase|resize|snapshot} {|--zork|-Z|-f}
 {info|check|map|commit|bench|snapshot} plain.qcow2 plain.qcow2
 """
 
 LINES = {
     "info": f"""
+{NODE}plain.qcow2
 {{|-U|--output=json}} {ANY}
 {{-f qcow2|-fraw|-f raw --output json|--format=qcow2|--form qcow2|-f other|-f ''}} plain.qcow2
 {{--output=human|--output=other|--output=|--outp json|--output json --output human|--out=json}} plain.qcow2
@@ -53,16 +56,18 @@ LINES = {
 {{{SECRET}|--image-opts}} plain.qcow2
 """,
     "check": f"""
+{NODE}plain.qcow2
 {{|-q|--output=json}} {ANY}
 {{|-q|--output=json|-r leaks|-r all|-r all --output=json|-q -r all}} {{leak.qcow2|broken.qcow2|dirty.qcow2}}
 {{-r leaks|-r all|-r all --output=json}} {{plain.qcow2|disk.raw|top.qcow2}}
 {{-r other|--repair=leaks|--rep all|--repair all|-rall|-U -r all|-r ''}} leak.qcow2
 {{-U|--force-share|-f qcow2|--format qcow2|-f raw|-f other|--output=other}} plain.qcow2
 -T {CACHES} plain.qcow2
-{{missing|text|lost.qcow2|big.qcow2|zstd.qcow2|narrow.qcow2|full.qcow2|data.qcow2|marks.qcow2|sub.qcow2}}
+{{missing|text|lost.qcow2|beyond.qcow2|big.qcow2|zstd.qcow2|narrow.qcow2|full.qcow2|data.qcow2|marks.qcow2|sub.qcow2}}
 {{{SECRET}|--image-opts}} plain.qcow2
 """,
     "map": f"""
+{NODE}plain.qcow2
 {{|-U|--output=json}} {ANY}
 --output=json {{-s 64k|--start-offset=64k|--start-offset 0x10000|-s 64k -l 1k|--max-length=100k|-l 0|-s 2M|-s x}} plain.qcow2
 {{-s 512k|-l 64k|-s 100 -l 700|-s 1.5k|-s -1|-l 1x|-l 0}} plain.qcow2
@@ -71,6 +76,7 @@ LINES = {
 {{{SECRET}|--image-opts}} plain.qcow2
 """,
     "compare": f"""
+{NODE}plain.qcow2 driver=qcow2,file.filename=v2.qcow2
 {{|-q|-s|-p}} {{plain.qcow2 disk.raw|plain.qcow2 v2.qcow2|top.qcow2 mid.qcow2|plain.qcow2 small.qcow2|disk.raw odd.raw}}
 {{|-s|-q}} {{tiny.raw disk.raw|none.qcow2 big.qcow2|packed.qcow2 plain.qcow2}}
 {{-f qcow2|-F raw|-f qcow2 -F raw|-f raw|-f other|-F other|-U|--force-share|-pq}} plain.qcow2 disk.raw
@@ -79,6 +85,7 @@ LINES = {
 {{{SECRET}|--image-opts}} plain.qcow2 disk.raw
 """,
     "measure": f"""
+-O qcow2 {NODE}plain.qcow2
 {{|-O raw|-O qcow2|-O qcow2 --output=json}} {ANY}
 -O qcow2 {{|--output=json}} --size {{0|1|1M|1.5G|1T|0x1000|x|-1|''}}
 -O qcow2 -o {{cluster_size=512|cluster_size=2M,refcount_bits=64|compat=0.10|preallocation=full|extended_l2=on|size=5M|help|x=1|cluster_size=3}} --size 1G
@@ -89,6 +96,7 @@ LINES = {
 -O qcow2 {{marks.qcow2|missing|big.qcow2|sub.qcow2|-o backing_file=x,backing_fmt=raw plain.qcow2}}
 """,
     "snapshot": f"""
+-l {NODE}snap.qcow2
 {{-l|-lq|-U -l|--force-share -l|}} {{snap.qcow2|plain.qcow2|disk.raw}}
 {{-a one|-a 1|-a 2|-a three|-q -a one|-U -a one|-d one|-d 1|-d 2|-d three|-q -d 2|-c one|-c new|-q -c new|-cnew}} snap.qcow2
 {{-c a|-a a|-d a}} {{disk.raw|top.qcow2|v2.qcow2|dirty.qcow2|marks.qcow2}}
@@ -115,6 +123,8 @@ CHANGES = {
 {SECRET} -f qcow2 new 1M
 """,
     "convert": f"""
+-O qcow2 {NODE}plain.qcow2 new
+-n --target-image-opts plain.qcow2 driver=qcow2,file.filename=zstd.qcow2
 {{|-O qcow2|-O raw|-c -O qcow2}} {ANY} new
 -O qcow2 {{-c -o compression_type=zstd|-o compat=0.10|-o cluster_size=4k|-o cluster_size=4k -o compat=0.10|-o preallocation=metadata|-o preallocation=full|-o size=5M|-o nothing=1|-o help|-o backing_file=base.raw,backing_fmt=raw|-o lazy_refcounts=on}} plain.qcow2 new
 -O qcow2 {{-S 0|-S 4k|-S 64k|-S 1|-S x|-S 512|-S 32M|-m 1|-m 16|-m 0|-m 17|-m x|-W|-m 4 -W|-C|-C -W|-C -S 4k|-C -c|-r 1G|-r x|-r 0|-p|-q|-pq|-U|--force-share}} plain.qcow2 new
@@ -131,6 +141,7 @@ CHANGES = {
 -O raw --salvage plain.qcow2 new
 """,
     "dd": f"""
+{NODE[:12]} if=driver=qcow2,file.filename=plain.qcow2 of=new
 {{|-O qcow2}} if={ANY} of=new
 {{bs=1M|bs=1000|bs=0|bs=x|bs=1M count=1|count=3|count=0|count=x|skip=1|skip=1 count=4|bs=64k skip=3 count=2|bs=1M skip=5|skip=x|bs=3G|bs=1k bs=2k}} if=disk.raw of=new
 {{-f qcow2|-f raw|-f other|-O raw|-O other|-U|--force-share|-f qcow2 -O qcow2}} if=plain.qcow2 of=new
@@ -138,6 +149,7 @@ CHANGES = {
 {{{SECRET}|--image-opts}} if=plain.qcow2 of=new
 """,
     "resize": f"""
+{NODE}plain.qcow2 2M
 {{|-q|--shrink}} {{plain.qcow2|v2.qcow2|top.qcow2|snap.qcow2|none.qcow2}} {{2M|+512|512k|-512k}}
 -f raw {{|--shrink}} disk.raw {{2M|+100k|-512k|1M}}
 {{plain.qcow2 0|plain.qcow2 x|plain.qcow2 +|plain.qcow2 -|plain.qcow2 -2M|plain.qcow2 1M|plain.qcow2 +1.5k|plain.qcow2 9E|plain.qcow2 ''|disk.raw 2M|missing 1M|plain.qcow2|1M|plain.qcow2 1M 2M|plain.qcow2 -- 2M|-- plain.qcow2 2M}}
@@ -148,6 +160,7 @@ CHANGES = {
 {{{SECRET}|--image-opts}} plain.qcow2 2M
 """,
     "rebase": f"""
+-b base.raw -F raw {NODE}top.qcow2
 {{|-u}} {{-b base.raw -F raw|-b disk.raw -F raw|-b ''|-b missing -F raw|-b base.raw|-b base.raw -F other|}} {{top.qcow2|plain.qcow2}}
 {{-u|}} -b plain.qcow2 -F qcow2 {{lost.qcow2|v2.qcow2|disk.raw}}
 {{-q|-p|-pq|-f qcow2|-f raw|-f other|-U|--force-share}} -b base.raw -F raw top.qcow2
@@ -157,12 +170,14 @@ CHANGES = {
 {{{SECRET}|--image-opts}} -b base.raw -F raw top.qcow2
 """,
     "commit": f"""
+{NODE}top.qcow2
 {{|-q|-d|-p|-pq|-b base.raw|-b mid.qcow2|-d -b base.raw|-b plain.qcow2|-b missing|-f qcow2|-f raw|-f other|-r 1G|-r x}} top.qcow2
 -t {CACHES} mid.qcow2
 {{plain.qcow2|disk.raw|lost.qcow2|missing|mid.qcow2|-- mid.qcow2|mid.qcow2 -q}}
 {{{SECRET}|--image-opts}} top.qcow2
 """,
     "amend": f"""
+-o lazy_refcounts=on {NODE}plain.qcow2
 -o {{compat=0.10|compat=1.1|lazy_refcounts=on|refcount_bits=8|refcount_bits=3|size=2M|size=512k|cluster_size=4k|backing_file=x|nothing=1|help|compat=1.1,lazy_refcounts=on|encrypt.state=active|data_file=d|''}} {{plain.qcow2|v2.qcow2}}
 {{|-q|-p|-pq|-f qcow2|-f raw|-f other|--force|-fqcow2}} -o lazy_refcounts=on plain.qcow2
 -t {CACHES} -o lazy_refcounts=on plain.qcow2
@@ -172,6 +187,7 @@ CHANGES = {
 {{{SECRET}|--image-opts}} -o lazy_refcounts=on plain.qcow2
 """,
     "bench": f"""
+-c 10 {NODE}plain.qcow2
 -c 20 {{|-q|-w|-U|--force-share|-n -t none|-n|-i threads|-i native|-i io_uring|-i other|--no-drain|-d 1|-s 64k|-s 512 -S 1k|-S 4k|-o 64k|-o 2M|-w --pattern=7|--pattern 300|--pattern=1 -w -w}} plain.qcow2
 -c 200 -d 4 -w {{--flush-interval=10|--flush-interval=10 --no-drain|--flush-interval 2|--flush-interval=x}} plain.qcow2
 -c 10 {{--flush-interval=100|-s x|-o -1|-d x|-s 2M|-S x|-f qcow2|-f raw|-f other}} plain.qcow2
@@ -181,6 +197,7 @@ CHANGES = {
 -c 10 {{{SECRET}|--image-opts}} plain.qcow2
 """,
     "bitmap": f"""
+--add {NODE}plain.qcow2 b2
 {{--add|--remove|--clear|--enable|--disable|--merge b0|--add -g 64k|--add --disable}} {{marks.qcow2 b0|marks.qcow2 b1}}
 {{|-f qcow2|--granularity=4k|-b marks.qcow2 -F qcow2 --merge b0|--source-file=marks.qcow2 --source-format qcow2 --merge b0|{SECRET}|--image-opts}} --add plain.qcow2 b2
 {{--add marks.qcow2|marks.qcow2 b0|--add disk.raw b0|--add missing b0}}

@@ -47,6 +47,9 @@ def readable(output):
     except ValueError:
         pass
     text = PROGRESS.sub("(progress)", text)
+    if re.match(r"(Supported|Amend) .*options", text):
+        # Which there are and of what type; not what is said of them.
+        text = "\n".join(re.findall(r"^(?:\w.*options.*:|  \S+=<[^>]*>)", text, re.M))
     text = re.sub(r"^disk size: .*$", "disk size: N", SECONDS.sub("N seconds", text), flags=re.M)
     return text.splitlines()
 
@@ -93,6 +96,11 @@ def merged(pieces):
     return result
 
 
+def same_content(places, name, is_raw):
+    form = ["-f", "raw", "-F", "raw"] if is_raw else []
+    return run("qemu-img", "compare", *form, *(os.path.join(place, name) for place in places), cwd=places[0])[0] == 0
+
+
 class Comparison:
     """`images` is the directory of the images, `tools` the two programs, the reference first."""
 
@@ -116,9 +124,7 @@ class Comparison:
                     files[name] = content
             outcomes.append(Outcome(code, readable(stdout), stderr.decode(errors="replace"), files))
         found = dict(self.compare_outcomes(*outcomes))
-        changed = self.compare_files(places, outcomes)
-        if changed:
-            found["result"] = changed
+        found.update(self.compare_files(places, outcomes))
         for place in places:
             shutil.rmtree(place)
         return found
@@ -136,17 +142,22 @@ class Comparison:
 
     @staticmethod
     def compare_files(places, outcomes):
+        """"layout" is where bytes are stored, "result" everything else."""
         reference, ours = (outcome.files for outcome in outcomes)
-        if set(reference) != set(ours):
-            return f"changed files: {sorted(reference)} is {sorted(ours)}"
-        for name in reference:
-            if reference[name] == ours[name]:
+        if outcomes[0].exit_code != 0 and not ours:
+            return {}  # a command that failed may leave something behind; to leave nothing is as good
+        found = {}
+        for name in sorted(set(reference) | set(ours)):
+            if reference.get(name) == ours.get(name):
                 continue
+            if not all(os.path.exists(os.path.join(place, name)) for place in places):
+                return {"result": f"changed files: {sorted(reference)} is {sorted(ours)}"}
             both = [facts(place, name) for place in places]
+            layouts = [each.pop("map", None) for each in both]
             if both[0] != both[1]:
-                return f"{name}: " + changes(*both)
-            paths = [os.path.join(place, name) for place in places]
-            form = ["-f", "raw", "-F", "raw"] if name.endswith(".raw") or "raw" in both[0] else []
-            if run("qemu-img", "compare", *form, *paths, cwd=places[0])[0] != 0:
-                return f"{name}: the contents differ"
-        return ""
+                found["result"] = f"{name}: " + changes(*both)
+            elif not same_content(places, name, "raw" in both[0]):
+                found["result"] = f"{name}: the contents differ"
+            elif layouts[0] != layouts[1]:
+                found["layout"] = f"{name}: " + changes(*layouts)
+        return found
