@@ -4,7 +4,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "cli/drop_in.h"
@@ -44,16 +43,6 @@ std::string surplus_argument(const CLI::App& command) {
     if (word.starts_with('-')) return "unknown option '" + escape_untrusted(word) + "'";
   }
   return surplus.empty() ? "" : "unexpected argument '" + escape_untrusted(surplus.front()) + "'";
-}
-
-// --errors, or else the environment, says how. Errors: it says something else.
-Result<> choose_diagnostic_style(const std::optional<std::string>& option) {
-  const char* const variable = std::getenv("BYRE_ERRORS");
-  const std::string word = option ? *option : variable ? variable : "";
-  if (word == "json") set_diagnostic_style(DiagnosticStyle::json);
-  if (word == "json" || word == "text" || (word.empty() && !option)) return {};
-  return fail(ErrorCode::invalid_argument, "{} must be text or json, not '{}'", option ? "--errors" : "BYRE_ERRORS",
-              escape_untrusted(word));
 }
 
 }  // namespace
@@ -144,10 +133,7 @@ int Cli::report_usage_error(const std::string& message) const {
   return entry ? entry->usage_failure_code : exit_failure;
 }
 
-int Cli::run_translated(Words words) {
-  if (const Result<> style = choose_diagnostic_style(std::nullopt); !style) return report(style);
-  return parse_and_run(std::move(words));
-}
+int Cli::run_translated(Words words) { return parse_and_run(std::move(words)); }
 
 int Cli::run(Words words) {
   const Result<> style = choose_diagnostic_style(take_option(words, "--errors"));

@@ -40,6 +40,7 @@ void register_commands(Cli& cli, std::string_view name) {
 }
 
 int run_foreign(const ForeignTool& tool, const Words& words) {
+  if (const Result<> style = choose_diagnostic_style(std::nullopt); !style) return report(style);
   const auto request = read_foreign(tool, words);
   if (!request) {
     print_error(request.error());

@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 
 #include "cli/personality.h"
@@ -50,6 +51,15 @@ std::string json_line(const Json& value) { return value.dump(-1, ' ', true, Json
 void set_diagnostic_style(DiagnosticStyle wanted) { chosen_style = wanted; }
 
 DiagnosticStyle diagnostic_style() { return chosen_style; }
+
+Result<> choose_diagnostic_style(const std::optional<std::string>& option) {
+  const char* const variable = std::getenv("BYRE_ERRORS");
+  const std::string word = option ? *option : variable ? variable : "";
+  if (word == "json") set_diagnostic_style(DiagnosticStyle::json);
+  if (word == "json" || word == "text" || (word.empty() && !option)) return {};
+  return fail(ErrorCode::invalid_argument, "{} must be text or json, not '{}'", option ? "--errors" : "BYRE_ERRORS",
+              escape_untrusted(word));
+}
 
 void print_terminal_line(std::string_view text) {
   flush_output();

@@ -32,6 +32,8 @@ std::string json_line(const Json& value);
 enum class DiagnosticStyle { text, json };
 void set_diagnostic_style(DiagnosticStyle style);
 DiagnosticStyle diagnostic_style();
+// --errors, or else the environment (BYRE_ERRORS), says how. Errors: it says something else.
+Result<> choose_diagnostic_style(const std::optional<std::string>& option);
 
 // Everything on standard error goes through this but the moving line of progress. Standard output is flushed first, so
 // that the order shows. The object is {"level": ...} with `members`, which have a "message" and, for errors, a "code".

@@ -18,12 +18,11 @@ import sys
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, os.path.join(HERE, "lib"))
-# pylint: disable=wrong-import-position
-import drop_in_cases  # noqa: E402
-import drop_in_compare  # noqa: E402
-import drop_in_differences  # noqa: E402
-import drop_in_docs  # noqa: E402
-import drop_in_images  # noqa: E402
+import drop_in_cases
+import drop_in_compare
+import drop_in_differences
+import drop_in_docs
+import drop_in_images
 
 BYRE = os.environ.get("BYRE", "byre")
 WORK = os.environ.get("TEST_DIR", "/tmp/drop_in")

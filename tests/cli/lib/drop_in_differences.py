@@ -9,8 +9,8 @@ import drop_in_cases
 
 @dataclasses.dataclass
 class Difference:
-    """`lines` matches the command lines that show it, as shlex.join() writes them. `option` is the one of `command` that
-    it is about, or "" if it is about none; `aspects` are what differs: exit, stdout, stderr, result."""
+    """`lines` matches the command lines that show it, as shlex.join() writes them. `option` is the one of `command`
+    that it is about, or "" for none; `aspects` are what differs: exit, stdout, stderr, result, layout."""
 
     command: str
     option: str
@@ -27,10 +27,15 @@ class Difference:
 NOT_YET = "not yet"
 OURS = "ours"
 
+KEYS = "extended_l2, data_file, data_file_raw, encryption and encrypt.* are not there yet"
+BITMAPS = "persistent bitmaps are later work"
+BITMAPS_LOST = "an image that is written loses its persistent bitmaps"
+FILES = "images are named by their files"
+
 DIFFERENCES = [
     # The frame.
-    Difference("", "-h", r"(^| )(-h|--help|--hel|-hV)( plain.qcow2 1M)?$", "stdout", OURS, "the help is ours; it lists what is there, one "
-               "line a command, and \"Supported formats:\""),
+    Difference("", "-h", r"(^| )(-h|--help|--hel|-hV)( plain.qcow2 1M)?$", "stdout", OURS,
+               "the help is ours; it lists what is there, one line a command, and \"Supported formats:\""),
     Difference("", "--help", r"(^| )(--help|--hel)( plain.qcow2 1M)?$", "stdout", OURS, "as -h"),
     Difference("", "-V", r"^(-V|--version|-Vh)$", "stdout", OURS, "\"qemu-img version 7.2.22 (Byre ...)\""),
     Difference("", "--version", r"^--version$", "stdout", OURS, "as -V"),
@@ -49,14 +54,10 @@ DIFFERENCES = [
                "counts of clusters behind the end of the file are leaks; qemu-img does not look at them"),
 
     # create, convert, amend: options of later work
-    Difference("create", "-o", r"extended_l2=on|data_file=d", "exit stdout stderr result", NOT_YET,
-               "extended_l2, data_file, data_file_raw, encryption and encrypt.* are refused"),
-    Difference("create", "-o", r"encrypt|-f qcow2 -o ('\?'|help)", "stdout", NOT_YET,
-               "extended_l2, data_file, data_file_raw, encryption and encrypt.* are refused"),
-    Difference("convert", "-o", r"-o help", "stdout", NOT_YET,
-               "extended_l2, data_file, data_file_raw, encryption and encrypt.* are refused"),
-    Difference("amend", "-o", r"(\.qcow2|-f qcow2) -o help|-o help \S+\.qcow2", "stdout", NOT_YET,
-               "data_file, data_file_raw and encrypt.* are refused"),
+    Difference("create", "-o", r"extended_l2=on|data_file=d", "exit stdout stderr result", OURS, KEYS),
+    Difference("create", "-o", r"encrypt|-f qcow2 -o ('\?'|help)", "stdout", OURS, KEYS),
+    Difference("convert", "-o", r"-o help", "stdout", OURS, KEYS),
+    Difference("amend", "-o", r"(\.qcow2|-f qcow2) -o help|-o help \S+\.qcow2", "stdout", OURS, KEYS),
     Difference("create", "-o", r"-o (compat=(1\.1|v2|2)|cluster_size=500|refcount_bits=3|compression_type=x|"
                r"preallocation=x|preallocation=metadata|compat=0\.10,lazy_refcounts=on) new", "stdout", OURS,
                "\"Formatting\" comes when the options are known to be good, and shows compat only where it is 0.10"),
@@ -76,7 +77,8 @@ DIFFERENCES = [
                "the rest of a new cluster is left as a hole of the file"),
 
     # snapshot, bench
-    Difference("snapshot", "", r"^snapshot disk\.raw$", "stderr", OURS, "without -l, -a, -c or -d no warning of raw images"),
+    Difference("snapshot", "", r"^snapshot disk\.raw$", "stderr", OURS,
+               "without -l, -a, -c or -d no warning of raw images"),
     Difference("bench", "-n", r"-c 20 -n plain", "exit stdout stderr", OURS, "needs no -t none"),
     Difference("bench", "-i", r"-i native plain", "exit stdout stderr", OURS, "native needs no -t none"),
     Difference("bench", "-o", r"-o 2M", "stdout", OURS, "what does not fit is told before \"Sending\""),
@@ -85,16 +87,15 @@ DIFFERENCES = [
     Difference("bench", "", r"none\.qcow2$", "exit stderr", OURS, "an empty disk is an error; qemu-img crashes"),
 
     # Persistent bitmaps.
-    Difference("bitmap", "the command", r"", "exit stderr result", NOT_YET, "persistent bitmaps are later work"),
-    Difference("convert", "--bitmaps", r"--bitmaps", "exit stderr result", NOT_YET, "persistent bitmaps are later work"),
+    Difference("bitmap", "the command", r"", "exit stderr result", NOT_YET, BITMAPS),
+    Difference("convert", "--bitmaps", r"--bitmaps", "exit stderr result", NOT_YET, BITMAPS),
     Difference("convert", "--skip-broken-bitmaps", r"--skip-broken-bitmaps", "exit stderr result", NOT_YET,
-               "persistent bitmaps are later work"),
-    Difference("snapshot", "", r"-c a marks\.qcow2", "result", NOT_YET,
-               "an image that is written loses its persistent bitmaps; -c on one that has some"),
-    Difference("resize", "", r"marks\.qcow2", "result", NOT_YET, "an image that is written loses its persistent bitmaps"),
+               BITMAPS),
+    Difference("snapshot", "", r"-c a marks\.qcow2", "result", NOT_YET, BITMAPS_LOST),
+    Difference("resize", "", r"marks\.qcow2", "result", NOT_YET, BITMAPS_LOST),
     Difference("convert", "--salvage", r"--salvage", "exit stderr result", NOT_YET, "a read that fails is an error"),
     Difference("convert", "--target-image-opts", r"--target-image-opts", "exit stderr result layout", NOT_YET,
-               "images are named by their files"),
+               FILES),
 ]
 
 for _command, (_letters, _names) in drop_in_cases.OPTIONS.items():
@@ -106,7 +107,7 @@ for _command, (_letters, _names) in drop_in_cases.OPTIONS.items():
                                       "secrets come with encryption"))
     if "image-opts" in _names.split():
         DIFFERENCES.append(Difference(_command, "--image-opts", r" --image-opts", ASPECTS, NOT_YET,
-                                      "images are named by their files"))
+                                      FILES))
 
 
 def declared(words):

@@ -21,6 +21,8 @@ output (JSON as data), whether something is on standard error, and the files aft
 * **same**: no difference in any of these command lines;
 * **ours**: it works, with the difference that is told;
 * **not yet**: it is refused by name, with exit code 1, before anything is touched.
+
+Every command has `-h` and `--help`, which print the same as without a command.
 """
 
 
@@ -74,7 +76,7 @@ def gaps_in_help(text):
 def gaps_declared():
     gaps = {}
     for each in drop_in_differences.DIFFERENCES:
-        if each.state == NOT_YET and each.option not in ("", "-o"):  # -o is there: single keys are not
+        if each.state == NOT_YET and each.option:
             gaps.setdefault(each.command, set()).add(each.option)
     return gaps
 
@@ -95,11 +97,9 @@ def section(command):
         return text + f"The command is **not yet** there: {whole[0].reason}.\n"
     text += "".join(f"* {each.state}: {each.reason}\n" for each in about)
     text += ("\n" if about else "") + "| option | | |\n|---|---|---|\n"
-    return text + "".join(row(command, name) for name in options_by_command()[command])
+    names = [name for name in options_by_command()[command] if not command or name not in ("-h", "--help")]
+    return text + "".join(row(command, name) for name in names)
 
 
 def text(count):
-    common = [each for each in drop_in_differences.DIFFERENCES if each.command == "" and each.option == "everywhere"]
-    all_commands = "".join(f"* {each.state}: {each.reason}\n" for each in common)
-    return (INTRODUCTION.format(count=count) + (f"\nIn all commands:\n\n{all_commands}" if common else "")
-            + "".join(section(command) for command in drop_in_cases.OPTIONS))
+    return INTRODUCTION.format(count=count) + "".join(section(command) for command in drop_in_cases.OPTIONS)
