@@ -80,6 +80,10 @@ int run_amend(const AmendArguments& arguments) {
   auto list = read_option_lists(arguments.options);
   if (!list) return report(std::unexpected(list.error()));
   if (list->asks_for_help()) {
+    if (arguments.open.format == "raw") {
+      print_error("raw images have no options to amend");
+      return exit_failure;
+    }
     print(help_text);
     return exit_success;
   }

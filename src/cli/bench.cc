@@ -17,6 +17,7 @@
 #include "cli/flags.h"
 #include "cli/loop.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 
 namespace byre::cli {
 
@@ -152,14 +153,18 @@ void print_result(const Plan& plan, double seconds) {
   print_json(json);
 }
 
+// With qemu-img, -q has no effect on these lines.
+bool is_quiet(const BenchArguments& arguments) { return arguments.quiet && !personality().plain_results; }
+
 Task<Result<double>> bench(const BenchArguments& arguments) {
   const Plan& plan = arguments.plan;
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   options.writable = plan.write;
+  options.probe_for_writing = personality().plain_results;
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk,
               co_await open_image(arguments.file, arguments.open, std::move(options)));
   Result<void> done = check_fits(plan, *disk, arguments.file);
-  const bool human = arguments.output == OutputFormat::human && !arguments.quiet;
+  const bool human = arguments.output == OutputFormat::human && !is_quiet(arguments);
   if (done && human) announce(plan);
   const auto begin = std::chrono::steady_clock::now();
   if (done) {
@@ -179,7 +184,7 @@ int run_bench(const BenchArguments& arguments) {
   if (!seconds) return report(std::unexpected(seconds.error()));
   if (arguments.output == OutputFormat::json) {
     print_result(arguments.plan, *seconds);
-  } else if (!arguments.quiet) {
+  } else if (!is_quiet(arguments)) {
     print(fmt::format("Run completed in {:.3f} seconds.\n", *seconds));
   }
   return exit_success;

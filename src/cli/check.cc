@@ -8,6 +8,7 @@
 #include "cli/flags.h"
 #include "cli/loop.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 #include "cli/progress.h"
 
 namespace byre::cli {
@@ -178,8 +179,10 @@ Checked check_one(const CheckArguments& arguments, const NodeDescription& node, 
   const bool as_json = arguments.output == OutputFormat::json;
   const std::string file = node.path().value_or(node.text());
   options.check.on_finding = [&](const Finding& finding) {
-    if (!arguments.quiet) print_finding(finding, file);
-    if (!as_json || finding.kind == FindingClass::leak || checked.findings.size() >= most_findings_in_json) return;
+    if (!arguments.quiet || personality().plain_results) print_finding(finding, file);  // -q is for results there
+    if (!as_json || personality().plain_results || finding.kind == FindingClass::leak ||
+        checked.findings.size() >= most_findings_in_json)
+      return;
     checked.findings.push_back(finding_to_json(finding));
   };
   Progress progress(arguments.progress, arguments.quiet, "checking");

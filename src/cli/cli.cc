@@ -4,11 +4,12 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
+#include "cli/drop_in.h"
 #include "cli/events.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 
 namespace byre::cli {
 
@@ -44,26 +45,16 @@ std::string surplus_argument(const CLI::App& command) {
   return surplus.empty() ? "" : "unexpected argument '" + escape_untrusted(surplus.front()) + "'";
 }
 
-// --errors, or else the environment, says how. Errors: it says something else.
-Result<> choose_diagnostic_style(const std::optional<std::string>& option) {
-  const char* const variable = std::getenv("BYRE_ERRORS");
-  const std::string word = option ? *option : variable ? variable : "";
-  if (word == "json") set_diagnostic_style(DiagnosticStyle::json);
-  if (word == "json" || word == "text" || (word.empty() && !option)) return {};
-  return fail(ErrorCode::invalid_argument, "{} must be text or json, not '{}'", option ? "--errors" : "BYRE_ERRORS",
-              escape_untrusted(word));
-}
-
 }  // namespace
 
 Cli::Cli()
     : app_(std::make_unique<CLI::App>("Byre: create, inspect, convert and serve qcow2 and raw disk images.", "byre")) {
-  app_->set_version_flag("-V,--version", "byre " BYRE_VERSION);
+  app_->set_version_flag("-V,--version", std::string(personality().version));
   app_->set_help_flag("-h,--help", "Print this help and exit");
   app_->require_subcommand(1);
   app_->footer(
-      "'byre help COMMAND' describes one command. With --errors json, or BYRE_ERRORS=json, each diagnostic is a JSON\n"
-      "object.");
+      "'byre help COMMAND' describes one command, 'byre help drop-in' what byre is under the name qemu-img. With\n"
+      "--errors json, or BYRE_ERRORS=json, each diagnostic is a JSON object.");
 }
 
 Cli::~Cli() = default;
@@ -94,10 +85,25 @@ int Cli::print_help(const std::string& command) const {
     print(overview_);
     return exit_success;
   }
+  if (command == "drop-in") {
+    print(drop_in_help());
+    return exit_success;
+  }
   const auto entry = entries_.find(command);
   if (entry == entries_.end()) return report_unknown_command(command);
-  print(entry->second.app->help("byre"));
+  print(help_of(entry->second));
   return exit_success;
+}
+
+// A program that is one command is called by its own name.
+std::string Cli::help_of(const Entry& entry) const {
+  std::string text = entry.app->help("byre");
+  if (personality().only_command.empty()) return text;
+  const std::string ours = "byre " + entry.app->get_name();
+  for (std::size_t at = 0; (at = text.find(ours, at)) != std::string::npos;) {
+    text.replace(at, ours.size(), personality().program);
+  }
+  return text;
 }
 
 int Cli::report_unknown_command(const std::string& name) const {
@@ -121,13 +127,15 @@ int Cli::report_usage_error(const std::string& message) const {
   const Entry* entry = chosen();
   const std::string surplus = entry ? surplus_argument(*entry->app) : "";
   print_error(surplus.empty() ? without_controls(message) : surplus);
-  const std::string topic = entry ? " " + entry->app->get_name() : "";
-  print_hint("Try 'byre" + topic + " --help' for more information.");
+  const bool named = entry && personality().only_command.empty();
+  const std::string topic = named ? " " + entry->app->get_name() : "";
+  print_hint(fmt::format("Try '{}{} --help' for more information.", personality().program, topic));
   return entry ? entry->usage_failure_code : exit_failure;
 }
 
-int Cli::run(int given_count, char** given) {
-  Words words(given + 1, given + std::max(given_count, 1));
+int Cli::run_translated(Words words) { return parse_and_run(std::move(words)); }
+
+int Cli::run(Words words) {
   const Result<> style = choose_diagnostic_style(take_option(words, "--errors"));
   const auto known = words.empty() ? entries_.end() : entries_.find(words.front());
   if (!style) return report(style, known == entries_.end() ? exit_failure : known->second.usage_failure_code);
@@ -154,10 +162,10 @@ int Cli::parse_and_run(Words words) {
     app_->parse(std::move(words));
   } catch (const CLI::CallForHelp&) {
     const Entry* entry = chosen();
-    print(entry ? entry->app->help("byre") : overview_);
+    print(entry ? help_of(*entry) : overview_);
     return finish_output(exit_success);
   } catch (const CLI::CallForVersion& version) {
-    print(std::string(version.what()) + "\n");
+    print(version.what());
     return finish_output(exit_success);
   } catch (const CLI::ParseError& error) {
     return report_usage_error(error.what());

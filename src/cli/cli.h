@@ -52,8 +52,10 @@ class Cli {
     return {parser, *arguments};
   }
 
-  // Parses the command line and runs what it asks for. Returns the exit code.
-  int run(int given_count, char** given);
+  // Parses our own command line, without the program's name, and runs what it asks for. Returns the exit code.
+  int run(Words words);
+  // The same with words that are known to name a command and its options (foreign_tool.h).
+  int run_translated(Words words);
 
  private:
   struct Entry {
@@ -66,6 +68,7 @@ class Cli {
   void add_help_command();
   int parse_and_run(Words words);
   int print_help(const std::string& command) const;
+  std::string help_of(const Entry& entry) const;
   int report_unknown_command(const std::string& name) const;
   int report_usage_error(const std::string& message) const;
   const Entry* chosen() const;

@@ -3,6 +3,7 @@
 #include "cli/chain_flags.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 
 namespace byre::cli {
 
@@ -17,9 +18,9 @@ struct CommitArguments {
 
 Task<Result<void>> commit(const CommitArguments& arguments, ChainOptions options) {
   OpenOptions open = open_options(arguments.chain.open, arguments.chain.quiet);
+  const bool keep = arguments.keep || (arguments.base && personality().plain_results);  // -b implies -d there
   BYRE_CO_TRY(NodeDescription top, image_named(arguments.chain.file, arguments.chain.open.image_opts));
-  BYRE_CO_TRY(CommitChain chain,
-              co_await open_commit_chain(std::move(top), std::move(open), arguments.base, arguments.keep));
+  BYRE_CO_TRY(CommitChain chain, co_await open_commit_chain(std::move(top), std::move(open), arguments.base, keep));
   auto done = co_await commit_disk(chain, std::move(options));
   auto closed = co_await chain.top->close();
   if (!done) co_return std::unexpected(std::move(done).error().in_file(arguments.chain.file));

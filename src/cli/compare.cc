@@ -6,6 +6,7 @@
 #include "cli/interrupt.h"
 #include "cli/loop.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 #include "cli/progress.h"
 
 namespace byre::cli {
@@ -74,8 +75,13 @@ Task<Result<int>> compare(const CompareArguments& arguments, CompareOptions opti
   auto outcome = co_await compare_disks(first_disk, second_disk, std::move(options));
   (void)co_await second_disk.close();  // nothing was written: there is nothing to lose
   (void)co_await first_disk.close();
-  if (outcome && outcome->difference == Difference::none) progress.finish();
-  if (outcome) co_return report_comparison(*outcome, arguments.quiet);
+  if (outcome) {
+    if (outcome->difference == Difference::none) {
+      // With qemu-img the result stands on the line of the progress.
+      personality().plain_results ? progress.show_complete() : progress.finish();
+    }
+    co_return report_comparison(*outcome, arguments.quiet);
+  }
   co_return report(std::unexpected(outcome.error().error), failure_code(outcome.error().step));
 }
 

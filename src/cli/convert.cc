@@ -11,6 +11,7 @@
 #include "cli/loop.h"
 #include "cli/option_help.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 #include "cli/progress.h"
 #include "ops/create_options.h"
 
@@ -35,6 +36,7 @@ struct ConvertArguments {
   bool target_image_opts = false;
   bool out_of_order = false;
   bool compress = false;
+  bool offload = false;
   std::optional<unsigned> compression_level;
   bool keep_target = false;
   bool target_is_zero = false;
@@ -54,6 +56,7 @@ Result<CreateOptions> target_options(const ConvertArguments& arguments, ops::Opt
   if (arguments.keep_target && !list.empty()) {
     return fail(ErrorCode::invalid_argument, "-o has no effect on a target that is not created (-n)");
   }
+  if (personality().plain_results) (void)list.take("size");  // without effect there
   if (list.contains("size")) {
     return fail(ErrorCode::invalid_argument, "-o size: the size of the target is that of the sources");
   }
@@ -78,6 +81,9 @@ Result<int> compression_level(const ConvertArguments& arguments) {
 
 // A length for runs of zeros means that all is to be looked through.
 Result<Reflink> reflink_mode(const ConvertArguments& arguments) {
+  if (arguments.offload && (arguments.compress || arguments.sparse_bytes)) {
+    return fail(ErrorCode::invalid_argument, "-C copies what it does not read: it does not go with -c or -S");
+  }
   if (!arguments.sparse_bytes) return arguments.reflink;
   if (arguments.reflink != Reflink::always) return Reflink::never;
   return fail(ErrorCode::invalid_argument, "--reflink always and -S do not go together: what is shared is not read");
@@ -141,7 +147,7 @@ int run_convert(const ConvertArguments& given) {
   ConvertArguments arguments = given;
   auto list = read_option_lists(arguments.options);
   if (!list) return report(std::unexpected(list.error()));
-  if (list->asks_for_help()) return print_option_help(format_name(arguments));
+  if (list->asks_for_help()) return print_option_help(format_name(arguments), arguments.files.size() > 1);
   if (arguments.files.size() < 2) {
     print_error("the names of a source and of the target are needed");
     return exit_failure;
@@ -202,6 +208,8 @@ void add_copy_options(Parser& parser, ConvertArguments& arguments) {
       .type_name("LEVEL");
   add_size(parser, "-S,--sparse-size", arguments.sparse_bytes,
            "leave out runs of zeros of this length (default: 4k); 0 stores everything");
+  // What can be shared is shared anyway: this one only has rules.
+  parser.add_flag("--copy-offloading", arguments.offload, "").hidden();
   add_reflink(parser, arguments.reflink,
               "share blocks with the source (XFS, btrfs), zeros in them included: auto (default; not with -S), always, "
               "never");

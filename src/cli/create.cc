@@ -6,6 +6,7 @@
 #include "cli/loop.h"
 #include "cli/option_help.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 #include "ops/create_options.h"
 
 namespace byre::cli {
@@ -26,10 +27,11 @@ struct CreateArguments {
 
 std::string format_name(const CreateArguments& arguments) { return arguments.format_flag.value_or(arguments.format); }
 
-// Flags of their own and the options of the same meaning may not contradict each other.
+// Flags of their own and the options of the same meaning may not contradict each other; with qemu-img the flag wins.
 Result<> merge(const char* what, const std::optional<std::string>& flag, std::optional<std::string>& option) {
   if (!flag) return {};
-  if (option && *option != *flag) {
+  const bool contradicts = option && *option != *flag;
+  if (contradicts && !personality().plain_results) {
     return fail(ErrorCode::invalid_argument, "the {} was given twice: '{}' and '{}'", what, escape_untrusted(*flag),
                 escape_untrusted(*option));
   }
@@ -49,11 +51,18 @@ Result<CreateOptions> read_options(const CreateArguments& arguments, ops::Option
   return options;
 }
 
+// The size that it gets, or, where the line is qemu-img's, the one that was given.
+void announce(const std::string& file, CreateOptions options, std::optional<std::uint64_t> given_bytes) {
+  if (given_bytes && personality().plain_results) options.size_bytes = given_bytes;
+  print(formatting_line(file, options) + "\n");
+}
+
 Task<Result<int>> create(CreateArguments arguments, CreateOptions options) {
+  const std::optional<std::uint64_t> given_bytes = options.size_bytes;
   BYRE_CO_TRY(NodeDescription target, image_named(arguments.file, false));
   const std::string path = target.path().value_or(arguments.file);
   BYRE_CO_TRY(CreateOptions ready, co_await prepare_create(path, std::move(options)));
-  if (!arguments.quiet) print(formatting_line(arguments.file, ready) + "\n");
+  if (!arguments.quiet) announce(arguments.file, ready, given_bytes);
   BYRE_CO_TRY(const std::unique_ptr<Storage> made,
               co_await create_image(std::move(target), std::move(ready), CacheMode::writeback));
   co_return exit_success;
@@ -62,7 +71,7 @@ Task<Result<int>> create(CreateArguments arguments, CreateOptions options) {
 int run_create(const CreateArguments& arguments) {
   auto list = read_option_lists(arguments.options);
   if (!list) return report(std::unexpected(list.error()));
-  if (list->asks_for_help()) return print_option_help(format_name(arguments));
+  if (list->asks_for_help()) return print_option_help(format_name(arguments), !arguments.file.empty());
   if (arguments.file.empty()) {
     print_error("the name of the image is missing");
     return exit_failure;

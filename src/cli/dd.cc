@@ -206,7 +206,8 @@ Task<Result<void>> copy_from_disk(Disk& source, const DdArguments& arguments, co
   const DdRange range =
       dd_range(source.size_bytes(), operands.block_bytes, operands.skip_blocks, operands.count_blocks);
   const auto skipped = checked_multiply(operands.skip_blocks, operands.block_bytes);
-  if (!skipped || *skipped > source.size_bytes()) {
+  const bool behind_count = range.length_bytes == 0 && operands.skip_blocks > operands.count_blocks.value_or(~0ULL);
+  if (!skipped || *skipped > source.size_bytes() || behind_count) {
     print_warning(escape_untrusted(operands.input) + ": cannot skip to specified offset");
   }
   if (operands.output == "-") co_return co_await copy_to_stream(source, range, arguments, progress);

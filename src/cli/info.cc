@@ -7,6 +7,7 @@
 #include "cli/flags.h"
 #include "cli/info_text.h"
 #include "cli/loop.h"
+#include "cli/personality.h"
 
 namespace byre::cli {
 
@@ -26,7 +27,7 @@ Task<Result<std::vector<ImageInfo>>> gather(InfoArguments arguments) {
   InfoOptions options;
   options.format = arguments.format;
   options.force_share = arguments.force_share;
-  options.count_clusters = arguments.output == OutputFormat::human;
+  options.count_clusters = arguments.output == OutputFormat::human && !personality().plain_results;
   options.backing = backing_policy(arguments.backing);
   BYRE_CO_TRY(NodeDescription node, image_named(arguments.file, arguments.image_opts));
   if (arguments.backing_chain) co_return co_await chain_info(std::move(node), options);
@@ -45,7 +46,7 @@ void print_as_json(const std::vector<ImageInfo>& chain, bool as_array) {
 
 void print_as_text(const std::vector<ImageInfo>& chain) {
   for (const ImageInfo& info : chain) print((&info == &chain.front() ? "" : "\n") + info_to_text(info));
-  if (chain.size() > 1) print("\n" + chain_to_text(chain));
+  if (chain.size() > 1 && !personality().plain_results) print("\n" + chain_to_text(chain));
 }
 
 int run_info(const InfoArguments& arguments) {

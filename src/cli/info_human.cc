@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cli/info_text.h"
+#include "cli/personality.h"
 
 namespace byre::cli {
 
@@ -69,7 +70,7 @@ std::string backing_text(const ImageInfo& info) {
   }
   text += '\n';
   if (info.backing_format) return text + "backing file format: " + shown(*info.backing_format) + "\n";
-  return text + "backing file format: not recorded\n";
+  return personality().plain_results ? text : text + "backing file format: not recorded\n";
 }
 
 double percent(std::uint64_t part, std::uint64_t whole) {
@@ -132,7 +133,7 @@ std::string info_to_text(const ImageInfo& info) {
     text += "Format specific information:\n";
     append_tree(info_to_json(info)["format-specific"]["data"], 4, text);
   }
-  return text + details_text(info);
+  return personality().plain_results ? text : text + details_text(info);
 }
 
 std::string chain_to_text(const std::vector<ImageInfo>& chain) {

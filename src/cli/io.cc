@@ -7,6 +7,7 @@
 #include "cli/io_commands.h"
 #include "cli/loop.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 
 namespace byre::cli {
 
@@ -30,7 +31,7 @@ Task<bool> run_standard_input(IoSession& session) {
   const bool interactive = ::isatty(STDIN_FILENO) != 0;
   bool all_done = true;
   while (!session.quit) {
-    if (interactive) print("byre> ");
+    if (interactive) print(personality().prompt);
     flush_output();
     std::string line;
     bool more = false;

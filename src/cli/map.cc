@@ -8,6 +8,7 @@
 #include "cli/loop.h"
 #include "cli/map_svg.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 
 namespace byre::cli {
 
@@ -41,10 +42,9 @@ class JsonPrinter {
     const BlockStatus& status = entry.status;
     print(first_ ? "[" : ",\n");
     first_ = false;
-    print(fmt::format(R"({{ "start": {}, "length": {}, "depth": {}, "present": {}, "zero": {}, "data": {}, )"
-                      R"("compressed": {})",
-                      entry.start_bytes, status.length_bytes, status.depth, status.present, status.zero, status.data,
-                      status.compressed));
+    print(fmt::format(R"({{ "start": {}, "length": {}, "depth": {}, "present": {}, "zero": {}, "data": {})",
+                      entry.start_bytes, status.length_bytes, status.depth, status.present, status.zero, status.data));
+    if (!personality().plain_results) print(fmt::format(R"(, "compressed": {})", status.compressed));
     if (status.host_offset_bytes) print(fmt::format(R"(, "offset": {})", *status.host_offset_bytes));
     print("}");
     return {};

@@ -9,6 +9,7 @@
 #include "cli/loop.h"
 #include "cli/option_help.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 #include "cli/progress.h"
 #include "ops/measure_options.h"
 
@@ -92,6 +93,7 @@ void print_measurement(const Measurement& result, OutputFormat output) {
 
 Result<Measurement> measure(const MeasureArguments& arguments, ops::OptionList list) {
   const std::string format = arguments.target_format.value_or("raw");
+  if (personality().plain_results) (void)list.take("size");  // without effect there
   BYRE_TRY(MeasureTarget target, ops::parse_measure_options(format, std::move(list)));
   if (arguments.size_bytes && !arguments.exact) return measure_size(*arguments.size_bytes, target);
   return run_on_loop(measure_file(arguments, std::move(target)));
@@ -100,13 +102,13 @@ Result<Measurement> measure(const MeasureArguments& arguments, ops::OptionList l
 int run_measure(const MeasureArguments& arguments) {
   auto list = read_option_lists(arguments.options);
   if (!list) return report(std::unexpected(list.error()));
-  if (list->asks_for_help()) return print_option_help(arguments.target_format.value_or("raw"));
+  if (list->asks_for_help()) return print_option_help(arguments.target_format.value_or("raw"), false);
   if (arguments.file.empty() != arguments.size_bytes.has_value()) {
     print_error(arguments.file.empty() ? "give either --size or an image" : "--size and an image exclude each other");
     return exit_failure;
   }
-  if (arguments.size_bytes && arguments.snapshot) {
-    print_error("-l needs an image");
+  if (arguments.size_bytes && (arguments.snapshot || arguments.open.format)) {
+    print_error("-f and -l need an image");
     return exit_failure;
   }
   if (!arguments.exact && !exact_option(arguments).empty()) {

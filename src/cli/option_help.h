@@ -5,7 +5,8 @@
 
 namespace byre::cli {
 
-// Prints what the format understands. Returns the exit code.
-int print_option_help(const std::string& format);
+// Prints what the format understands. Returns the exit code. `with_file`: the target is named, too; qemu-img lists what
+// concerns its file only then.
+int print_option_help(const std::string& format, bool with_file);
 
 }  // namespace byre::cli

@@ -7,7 +7,10 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
+
+#include "cli/personality.h"
 
 namespace byre::cli {
 
@@ -49,6 +52,15 @@ void set_diagnostic_style(DiagnosticStyle wanted) { chosen_style = wanted; }
 
 DiagnosticStyle diagnostic_style() { return chosen_style; }
 
+Result<> choose_diagnostic_style(const std::optional<std::string>& option) {
+  const char* const variable = std::getenv("BYRE_ERRORS");
+  const std::string word = option ? *option : variable ? variable : "";
+  if (word == "json") set_diagnostic_style(DiagnosticStyle::json);
+  if (word == "json" || word == "text" || (word.empty() && !option)) return {};
+  return fail(ErrorCode::invalid_argument, "{} must be text or json, not '{}'", option ? "--errors" : "BYRE_ERRORS",
+              escape_untrusted(word));
+}
+
 void print_terminal_line(std::string_view text) {
   flush_output();
   (void)std::fwrite(text.data(), 1, text.size(), stderr);
@@ -72,7 +84,8 @@ Json error_to_json(const Error& error) {
 
 void print_error(const Error& error) {
   if (!first_printed) first_printed = error;
-  print_diagnostic(DiagnosticLevel::error, fmt::format("byre: {}\n", error.message()), error_to_json(error));
+  print_diagnostic(DiagnosticLevel::error, fmt::format("{}: {}\n", personality().program, error.message()),
+                   error_to_json(error));
 }
 
 void print_error(std::string_view message) { print_error(Error(ErrorCode::invalid_argument, std::string(message))); }
@@ -83,7 +96,8 @@ void print_bare_error(const Error& error) {
 }
 
 void print_warning(std::string_view message) {
-  print_diagnostic(DiagnosticLevel::warning, fmt::format("byre: {}\n", message), {{"message", message}});
+  print_diagnostic(DiagnosticLevel::warning, fmt::format("{}: {}\n", personality().program, message),
+                   {{"message", message}});
 }
 
 void print_hint(std::string_view line) {
@@ -119,7 +133,8 @@ LogSink stderr_log(bool quiet) {
     if (quiet && level == LogLevel::note) return;
     const bool warns = level == LogLevel::warning;
     print_diagnostic(warns ? DiagnosticLevel::warning : DiagnosticLevel::note,
-                     fmt::format("byre: {}: {}\n", warns ? "warning" : "note", message), {{"message", message}});
+                     fmt::format("{}: {}: {}\n", personality().program, warns ? "warning" : "note", message),
+                     {{"message", message}});
   };
 }
 

@@ -27,11 +27,13 @@ void print_json(const Json& value);
 // The same on one line, without spaces, with its newline.
 std::string json_line(const Json& value);
 
-// How what goes to standard error is written: as lines for people, "byre: ..." most of them, or as one JSON object a
-// line (docs/errors.md). Text, unless it is set.
+// How what goes to standard error is written: as lines for people, "byre: ..." most of them (personality.h), or as one
+// JSON object a line (docs/errors.md). Text, unless it is set.
 enum class DiagnosticStyle { text, json };
 void set_diagnostic_style(DiagnosticStyle style);
 DiagnosticStyle diagnostic_style();
+// --errors, or else the environment (BYRE_ERRORS), says how. Errors: it says something else.
+Result<> choose_diagnostic_style(const std::optional<std::string>& option);
 
 // Everything on standard error goes through this but the moving line of progress. Standard output is flushed first, so
 // that the order shows. The object is {"level": ...} with `members`, which have a "message" and, for errors, a "code".

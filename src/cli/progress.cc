@@ -47,8 +47,12 @@ void Progress::update(std::uint64_t done_bytes, std::uint64_t total_bytes) {
   if (seconds >= patience_seconds) show_line(done_bytes, total_bytes, seconds);
 }
 
-void Progress::finish() {
+void Progress::show_complete() {
   if (style_ == Style::percent) show_percent(100);
+}
+
+void Progress::finish() {
+  show_complete();
   end_line();
 }
 

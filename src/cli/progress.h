@@ -22,7 +22,9 @@ class Progress {
 
   // Cheap: prints at most every tenth of a second, and at the end. `total_bytes` 0 counts as finished.
   void update(std::uint64_t done_bytes, std::uint64_t total_bytes);
-  // Prints 100 % (only with -p) and ends the line. Without it, the destructor only ends the line.
+  // Prints 100 % (only with -p); what is printed next stands on the same line.
+  void show_complete();
+  // The same, and ends the line. Without it, the destructor only ends the line.
   void finish();
 
  private:

@@ -42,6 +42,9 @@ Result<> fill_in(const NbdArguments& arguments, ServeArguments& serve) {
   }
   serve.open.cache = arguments.no_cache ? CacheMode::none : arguments.cache.value_or(CacheMode::writeback);
   if (serve.socket) serve.port.reset();
+  if (serve.detect_zeroes == DetectZeroes::unmap && !serve.discard) {
+    return fail(ErrorCode::invalid_argument, "--detect-zeroes=unmap needs --discard=unmap");
+  }
   if (arguments.credentials) {
     BYRE_TRY(serve.tls_options, arguments.objects.find(*arguments.credentials));
   }
@@ -93,6 +96,13 @@ void add_connection(Parser& parser, NbdArguments& arguments) {
   parser.add_option("--tls-creds", arguments.credentials, "id of the --object with the server's credentials");
   parser.add_option("--tls-authz", refusal("--tls-authz", "who has a certificate, or a key, is let in"), "refused");
   parser.add_option("--selinux-label", refusal("--selinux-label", "label the socket's directory instead"), "refused");
+  parser.add_option(
+      "-T,--trace",
+      [](const std::string& word) -> Result<> {
+        print_warning("warning: there are no trace events: " + escape_untrusted(word));
+        return {};
+      },
+      "taken, with a warning: there are no trace events");
   parser.add_flag("--fork", serve.fork, "go to the background once clients can connect");
   parser.add_option("--pid-file", serve.pid_file, "write the process id to this file while serving");
 }
@@ -105,7 +115,7 @@ void add_kernel_client(Parser& parser) {
 
 void add_image(Parser& parser, NbdArguments& arguments) {
   ServeArguments& serve = arguments.serve;
-  add_format(parser, serve.open.format);
+  add_image_opts(parser, serve.open.image_opts, add_format(parser, serve.open.format));
   parser.add_flag("-r,--read-only", serve.read_only, "serve, and open, read-only");
   parser.add_flag("-s,--snapshot", serve.throw_away, "drop at the end what clients wrote");
   add_snapshot(parser, serve.snapshot, "-l,--load-snapshot");
@@ -127,8 +137,14 @@ void add_image(Parser& parser, NbdArguments& arguments) {
                     choice("--discard", {"ignore", "off", "unmap", "on"},
                            [&serve](const std::string& word) { serve.discard = word == "unmap" || word == "on"; }),
                     "ignore (default) or unmap");
-  parser.add_option("--detect-zeroes", choice("--detect-zeroes", {"off"}, [](const std::string&) {}),
-                    "off: zeros that clients write stay data");
+  parser.add_option("--detect-zeroes",
+                    choice("--detect-zeroes", {"off", "on", "unmap"},
+                           [&serve](const std::string& word) {
+                             serve.detect_zeroes = word == "off"  ? DetectZeroes::off
+                                                   : word == "on" ? DetectZeroes::on
+                                                                  : DetectZeroes::unmap;
+                           }),
+                    "off (default), on or unmap: what becomes of zeros that clients write");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "cli/flags.h"
 #include "cli/loop.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 #include "ops/create_options.h"
 
 namespace byre::cli {
@@ -72,6 +73,7 @@ Task<Result<void>> resize_file(const ResizeArguments& arguments) {
   OpenOptions options;
   options.format = arguments.open.format;
   options.writable = true;
+  options.probe_for_writing = personality().plain_results;
   options.log = stderr_log(arguments.quiet);
   BYRE_CO_TRY(const std::unique_ptr<Disk> disk,
               co_await open_image(arguments.file, arguments.open, std::move(options)));

@@ -46,6 +46,7 @@ Task<Result<void>> open_images(const ServeArguments& arguments, std::vector<Imag
   options.writable =
       !arguments.read_only && !arguments.snapshot && !arguments.open.force_share && !arguments.throw_away;
   options.discard = arguments.discard;
+  options.detect_zeroes = arguments.detect_zeroes;
   for (Image& image : images) {
     BYRE_CO_TRY(image.disk, co_await open_image(image.file, arguments.open, options));
     if (!arguments.throw_away || arguments.read_only) continue;

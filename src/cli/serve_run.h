@@ -27,7 +27,8 @@ struct ServeArguments {
   unsigned shared = 1;
   bool persistent = false;
   bool read_only = false;
-  bool discard = true;      // what clients trim is given back
+  bool discard = true;  // what clients trim is given back
+  DetectZeroes detect_zeroes = DetectZeroes::off;
   bool throw_away = false;  // what clients write is dropped at the end; the image is opened read-only
   bool fork = false;
   bool list = false;

@@ -9,6 +9,7 @@
 #include "cli/info_text.h"
 #include "cli/loop.h"
 #include "cli/output.h"
+#include "cli/personality.h"
 #include "cli/snapshot_diff.h"
 
 namespace byre::cli {
@@ -71,12 +72,20 @@ Task<Result<std::vector<SnapshotInfo>>> list_file(const SnapshotArguments& argum
   co_return list;
 }
 
+// Asked for nothing: whether it opens.
+Task<Result<void>> open_file(const SnapshotArguments& arguments) {
+  OpenOptions options = open_options(arguments.open, arguments.quiet);
+  options.backing.follow = false;
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file(), std::move(options)));
+  co_return co_await disk->close();
+}
+
 int list(const SnapshotArguments& arguments) {
   const auto snapshots = run_on_loop(list_file(arguments));
   if (!snapshots) return report(std::unexpected(snapshots.error()));
   if (arguments.output == OutputFormat::json) {
     print_json(snapshots_to_json(*snapshots));
-  } else if (!arguments.quiet) {
+  } else if (!arguments.quiet || personality().plain_results) {
     print(snapshot_list(*snapshots));
   }
   return exit_success;
@@ -100,7 +109,9 @@ int run_snapshot(const SnapshotArguments& arguments) {
     return exit_failure;
   }
   const bool changes = arguments.apply || arguments.create || arguments.remove;
-  if (!changes) return arguments.list || arguments.output == OutputFormat::json ? list(arguments) : exit_success;
+  if (!changes && !arguments.list && arguments.output != OutputFormat::json)
+    return report(run_on_loop(open_file(arguments)));
+  if (!changes) return list(arguments);
   if (arguments.output == OutputFormat::json) {
     print_error("--output=json lists, it does not go with -a, -c or -d");
     return exit_failure;

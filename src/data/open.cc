@@ -25,9 +25,12 @@ Task<Result<std::string>> decide_format(Storage& storage, const OpenOptions& opt
   const Bytes target(first);
   BYRE_CO_TRY(const std::size_t got, co_await storage.read(0, target));
   if (got == sizeof first && format::is_qcow2_magic(first)) co_return "qcow2";
-  if (options.writable) {
+  if (options.writable && !options.probe_for_writing) {
     co_return fail(ErrorCode::refused,
                    "the format is not recorded in the file and is not guessed for writing: pass -f raw if it is raw");
+  }
+  if (options.writable && options.log) {
+    options.log(LogLevel::warning, "the format is not recorded in the file, which is taken for raw: -f raw says so");
   }
   co_return "raw";
 }

@@ -139,6 +139,9 @@ enum class SnapshotKey { id_or_name, id, name };
 struct OpenOptions {
   std::optional<std::string> format;  // "qcow2" or "raw"; none: probed, which is refused for a raw file to be written
   bool writable = false;
+  // What is no qcow2 image counts as raw for writing, too. For callers that write nothing that a guest could choose:
+  // its first sector would be taken for the header of an image the next time.
+  bool probe_for_writing = false;
   bool force_share = false;  // skip locks; read-only
   CacheMode cache = CacheMode::writeback;
   bool discard = true;  // give host space of freed clusters back
