@@ -22,7 +22,7 @@ says 1 "qemu-img: unrecognized option '-Z'" ./qemu-img info -UZ disk
 says 1 'qemu-img: info: option --object is not supported yet' ./qemu-img info --object secret,id=s,data=x disk
 says 1 "Try 'qemu-img --help'" ./qemu-img
 says 0 '[-f fmt] [--output=ofmt]' ./qemu-img info --help
-says 1 '"code":"invalid_argument"' env BYRE_ERRORS=json ./qemu-img info
+says 1 '"code":"invalid-argument"' env BYRE_ERRORS=json ./qemu-img info
 
 says 0 'qemu-io version 7.2' ./qemu-io --version
 says 0 'read 16/16 bytes at offset 0' ./qemu-io -c 'read 0 16' disk
