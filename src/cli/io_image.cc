@@ -267,7 +267,7 @@ constexpr IoCommand image_commands[] = {
     {"info", "i", 0, 0, true, false, "", "", "prints information about the current file", run_info},
     {"length", "l", 0, 0, true, false, "", "", "gets the length of the current file", run_length},
     {"map", "", 0, 0, true, false, "", "", "prints the allocated areas of a file", run_map},
-    {"open", "o", 0, -1, false, false, "rsnCUt:d:o:", "[-rsnCU] [-t cache] [-d discard] [-o options] [path]",
+    {"open", "o", 1, -1, false, false, "rsnCUt:d:o:", "[-rsnCU] [-t cache] [-d discard] [-o options] [path]",
      "opens the file specified by path", run_open},
     {"quit", "q", 0, -1, false, false, "", "", "exits the program", run_quit},
     {"reopen", "", 0, -1, true, false, "rwc:o:", "[(-r|-w)] [-c cache] [-o options]",

@@ -143,7 +143,8 @@ Result<> add_debug_config(std::string_view text, NodeOptions& node) {
     }
     const std::size_t equals = line.find('=');
     const std::string_view key = trimmed(line.substr(0, equals));
-    const std::string_view value = equals == line.npos ? std::string_view() : trimmed(line.substr(equals + 1));
+    const std::string_view value =
+        equals == std::string_view::npos ? std::string_view() : trimmed(line.substr(equals + 1));
     const bool quoted = value.size() >= 2 && value.starts_with('"') && value.ends_with('"');
     if (prefix.empty() || key.empty() || !quoted ||
         !node.add(prefix + std::string(key), value.substr(1, value.size() - 2))) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "base/text.h"
 #include "byre/storage/storage.h"
 
 namespace byre {
@@ -48,6 +49,11 @@ class BorrowedStorage : public Storage {
 
  protected:
   Storage& lender() const { return lender_; }
+  // clone() of one that cannot have the lender do it.
+  Task<Result<void>> refuse_clone(const Storage& source) const {
+    co_return fail(ErrorCode::unsupported, "{}: cannot share blocks with {}", escape_untrusted(name_, 4096),
+                   escape_untrusted(source.name(), 4096));
+  }
 
  private:
   Storage& lender_;

@@ -30,9 +30,8 @@ class DebugStorage final : public BorrowedStorage {
   Task<Result<StorageExtent>> extent_at(std::uint64_t offset_bytes) override;
   // What is cloned would be neither read nor written here.
   std::uint64_t clone_block_bytes() const override { return 0; }
-  Task<Result<void>> clone(std::uint64_t offset_bytes, Storage& source, std::uint64_t source_offset_bytes,
-                           std::uint64_t length_bytes) override {
-    return Storage::clone(offset_bytes, source, source_offset_bytes, length_bytes);
+  Task<Result<void>> clone(std::uint64_t, Storage& source, std::uint64_t, std::uint64_t) override {
+    return refuse_clone(source);
   }
 
  private:

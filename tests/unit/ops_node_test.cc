@@ -290,7 +290,9 @@ TEST_F(OpenedNode, AnotherFormatThanTheDriverIsForReadingOnly) {
     options.writable = writable;
     const auto disk = loop_->run(open_node(*node, options));
     EXPECT_EQ(disk.has_value(), !writable);
-    if (disk) EXPECT_EQ((*disk)->format(), "raw");
+    if (disk) {
+      EXPECT_EQ((*disk)->format(), "raw");
+    }
   }
 }
 
