@@ -11,7 +11,8 @@ std::string drop_in_help() {
   return fmt::format(
       "Started through a link called qemu-img, byre takes that tool's command line (version 7.2), prints what it\n"
       "prints, and ends with its exit codes. Messages begin with its name; their words are ours. The formats are\n"
-      "qcow2 and raw, in files, block devices, streams and NBD exports; --image-opts and json:{...} describe them.\n\n"
+      "qcow2 and raw, in files, block devices, streams and NBD exports; --image-opts and json:{{...}} describe "
+      "them.\n\n"
       "qemu-img, not there yet:\n{}"
       "    The keys extended_l2, data_file, data_file_raw, encryption and encrypt.* of -o. An image that is written\n"
       "    loses its persistent bitmaps.\n\n"
