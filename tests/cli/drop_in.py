@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, os.path.join(HERE, "lib"))
@@ -25,7 +26,7 @@ import drop_in_docs
 import drop_in_images
 
 BYRE = os.environ.get("BYRE", "byre")
-WORK = os.environ.get("TEST_DIR", "/tmp/drop_in")
+WORK = tempfile.mkdtemp()
 DOCS = os.path.join(HERE, "../../docs/drop-in.md")
 LEAST_LINES = 400
 failures = 0
@@ -39,7 +40,6 @@ def fail(text):
 
 def compare(lines):
     """What differs, line by line."""
-    shutil.rmtree(WORK, ignore_errors=True)
     os.makedirs(os.path.join(WORK, "bin"))
     link = os.path.join(WORK, "bin", "qemu-img")
     os.symlink(os.path.realpath(shutil.which(BYRE)), link)
@@ -110,5 +110,8 @@ def main():
     docs_are_current(drop_in_docs.text(len(lines)))
 
 
-main()
+try:
+    main()
+finally:
+    shutil.rmtree(WORK)
 sys.exit(1 if failures else 0)

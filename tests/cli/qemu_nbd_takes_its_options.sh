@@ -70,7 +70,7 @@ server=
 serve disk.qcow2
 qemu-io -f raw -d unmap -c 'discard -q 1M 3M' "$uri"
 serve --discard=unmap --detect-zeroes=unmap --image-opts driver=qcow2,file.filename=disk.qcow2
-kept=$(nbdinfo --map "$uri" | grep -c data)
+kept=$(nbdinfo --map "$uri" | grep -c data || true)
 ((kept == 1)) || fail "trimmed although --discard is ignore: $(nbdinfo --map "$uri")"
 qemu-io -f raw -c 'write -q -P 0 1M 3M' "$uri"
 kept=$(nbdinfo --map "$uri" | grep -c data || true)
