@@ -78,7 +78,7 @@ class NbdStorageTest : public testing::TestWithParam<IoMode> {
 };
 
 INSTANTIATE_TEST_SUITE_P(, NbdStorageTest, testing::Values(IoMode::uring, IoMode::threads),
-                         [](const auto& info) { return info.param == IoMode::uring ? "uring" : "threads"; });
+                         [](const auto& instance) { return instance.param == IoMode::uring ? "uring" : "threads"; });
 
 TEST_P(NbdStorageTest, ReadsWhatWasWrittenAndEndsAtTheEnd) {
   ASSERT_TRUE(connect(""));
