@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
+#include <string>
+#include <vector>
 
 #include "cli/commands.h"
 #include "cli/output.h"
@@ -64,7 +67,8 @@ Parser::Enter refusal(std::string names, std::string reason) {
 }
 
 // A word out of a few.
-Parser::Enter choice(std::string name, std::vector<std::string> words, std::function<void(const std::string&)> choose) {
+Parser::Enter choice(const std::string& name, const std::vector<std::string>& words,
+                     const std::function<void(const std::string&)>& choose) {
   return [=](const std::string& word) -> Result<> {
     if (std::ranges::find(words, word) == words.end()) {
       return fail(ErrorCode::invalid_argument, "{}: '{}' is none of {}", name, escape_untrusted(word),

@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 
+#include "cli/cli.h"
 #include "cli/loop.h"
 #include "cli/output.h"
 #include "cli/serve_list.h"
