@@ -203,20 +203,6 @@ void add_plan(Parser& parser, Plan& plan) {
   parser.add_flag("--no-drain", plan.no_drain, "send flushes without waiting for writes on their way");
 }
 
-void add_mode(Parser& parser, BenchArguments& arguments) {
-  const auto enter = [&arguments](const std::string& word) -> Result<> {
-    if (word != "threads" && word != "native" && word != "io_uring") {
-      return fail(ErrorCode::invalid_argument, "-i must be threads, native or io_uring, not '{}'",
-                  escape_untrusted(word));
-    }
-    arguments.mode = word == "threads" ? IoMode::threads : IoMode::uring;
-    return {};
-  };
-  parser.add_option("-i,--aio", enter, "threads, or the kernel's own: native and io_uring mean the same here")
-      .type_name("AIO");
-  parser.add_flag("-n,--native", [&arguments] { arguments.mode = IoMode::uring; }, "the same as -i native");
-}
-
 }  // namespace
 
 void register_bench(Cli& cli) {
@@ -228,7 +214,9 @@ void register_bench(Cli& cli) {
       run_bench);
   parser.add_option("file", arguments.file, "the image").required();
   add_plan(parser, arguments.plan);
-  add_mode(parser, arguments);
+  BenchArguments& target = arguments;
+  add_aio(parser, arguments.mode);
+  parser.add_flag("-n,--native", [&target] { target.mode = IoMode::uring; }, "the same as -i native");
   add_cache_mode(parser, "-t,--cache", arguments.open.cache, "how the image file is opened");
   add_quiet(parser, arguments.quiet);
   add_output(parser, arguments.output);

@@ -16,8 +16,8 @@ std::string drop_in_help() {
       "qemu-img, not there yet:\n{}"
       "    The keys extended_l2, data_file, data_file_raw, encryption and encrypt.* of -o. An image that is written\n"
       "    loses its persistent bitmaps.\n\n"
-      "Started through qemu-io it is 'byre io', with its options; through qemu-nbd it takes that tool's options, but\n"
-      "the kernel's client (-c, -d), -B, --tls-authz and --selinux-label, which are refused by name.\n"
+      "Started through qemu-io or qemu-nbd it takes the options of that tool. Not there yet, or refused by name: of\n"
+      "qemu-io --object, and -b of read and write; of qemu-nbd -c, -d, -B, --tls-authz and --selinux-label.\n"
       "docs/drop-in.md lists every option of qemu-img, and where it differs.\n",
       foreign_gaps(qemu_img));
 }

@@ -2,6 +2,8 @@
 // mistake is found.
 #include "cli/flags.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 
 #include "base/text.h"
@@ -67,6 +69,39 @@ Option add_cache_mode(Parser& parser, const std::string& names, CacheMode& mode,
     return {};
   };
   return parser.add_option(names, parse, description).type_name("MODE");
+}
+
+Option add_aio(Parser& parser, IoMode& mode, const std::string& names) {
+  const auto enter = [&mode](const std::string& word) -> Result<> {
+    if (word != "threads" && word != "native" && word != "io_uring") {
+      return fail(ErrorCode::invalid_argument, "--aio must be threads, native or io_uring, not '{}'",
+                  escape_untrusted(word));
+    }
+    mode = word == "threads" ? IoMode::threads : IoMode::uring;
+    return {};
+  };
+  return parser.add_option(names, enter, "threads, or the kernel's own: native and io_uring mean the same here")
+      .type_name("AIO");
+}
+
+// A list: patterns of event names, files with such names, a file to write to.
+Result<> take_trace(const std::string& list) {
+  std::string_view left = list;
+  while (!left.empty()) {
+    const std::string item(left.substr(0, left.find(',')));
+    left.remove_prefix(std::min(left.size(), item.size() + 1));
+    if (item == "help" || item.starts_with("file=")) continue;
+    if (item.starts_with("events=") && ::access(item.c_str() + 7, R_OK) != 0) {
+      return fail(ErrorCode::not_found, "{}: cannot be read", escape_untrusted(item.substr(7)));
+    }
+    print_warning("warning: trace event '" + escape_untrusted(item) + "' does not exist: there are none here");
+  }
+  return {};
+}
+
+Option add_trace(Parser& parser) {
+  return parser.add_option("-T,--trace", take_trace, "taken for other tools' sake: there are no trace events")
+      .type_name("PATTERN");
 }
 
 Option add_force_share(Parser& parser, bool& force_share) {

@@ -11,6 +11,7 @@
 #include "byre/ops/convert.h"
 #include "byre/ops/node.h"
 #include "byre/storage/file.h"
+#include "byre/task/pollers.h"
 #include "cli/parser.h"
 #include "ops/option_list.h"
 
@@ -26,6 +27,11 @@ Option add_size(Parser& parser, const std::string& names, std::optional<std::uin
 Option add_size(Parser& parser, const std::string& names, std::uint64_t& size_bytes,
                 const std::string& description);  // keeps its value unless it is given
 Option add_cache_mode(Parser& parser, const std::string& names, CacheMode& mode, const std::string& description);
+// --aio MODE: by threads, or by the kernel's own way, for which "native" and "io_uring" both stand.
+Option add_aio(Parser& parser, IoMode& mode, const std::string& names = "-i,--aio");
+// -T,--trace: there are no trace events; patterns of other tools' are warned of.
+Option add_trace(Parser& parser);
+Result<> take_trace(const std::string& list);
 Option add_force_share(Parser& parser, bool& force_share);  // -U
 Option add_quiet(Parser& parser, bool& quiet);              // -q
 Option add_progress(Parser& parser, bool& progress);        // -p, also as --progress; and --progress json:FD

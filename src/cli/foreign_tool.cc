@@ -5,12 +5,11 @@
 
 #include <fmt/format.h>
 #include <getopt.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "base/text.h"
-#include "cli/output.h"
+#include "cli/flags.h"
 #include "cli/personality.h"
 
 namespace byre::cli {
@@ -76,20 +75,6 @@ class OptionReader {
   std::vector<char*> arguments_;
   std::string value_;
 };
-
-// A list: patterns of event names, files with such names, a file to write to. There are no events.
-Result<void> take_trace(std::string_view list) {
-  while (!list.empty()) {
-    const std::string item(list.substr(0, list.find(',')));
-    list.remove_prefix(std::min(list.size(), item.size() + 1));
-    if (item == "help" || item.starts_with("file=")) continue;
-    if (item.starts_with("events=") && ::access(item.c_str() + 7, R_OK) != 0) {
-      return fail(ErrorCode::not_found, "{}: cannot be read", escape_untrusted(item.substr(7)));
-    }
-    print_warning("warning: trace event '" + escape_untrusted(item) + "' does not exist: there are none here");
-  }
-  return {};
-}
 
 std::string shown_name(const ForeignOption& option) {
   return option.letter != 0 ? fmt::format("-{}", option.letter) : fmt::format("--{}", option.name);

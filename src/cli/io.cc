@@ -18,6 +18,7 @@ struct IoArguments {
   std::vector<std::string> commands;
   IoOpenSettings settings;
   bool no_cache = false;
+  IoMode mode = IoMode::automatic;
 };
 
 // Prints what a command has to say before the next one waits for anything.
@@ -28,7 +29,7 @@ Task<bool> run_and_flush(IoSession& session, std::string line) {
 }
 
 Task<bool> run_standard_input(IoSession& session) {
-  const bool interactive = ::isatty(STDIN_FILENO) != 0;
+  const bool interactive = ::isatty(STDIN_FILENO) != 0 || personality().plain_results;
   bool all_done = true;
   while (!session.quit) {
     if (interactive) print(personality().prompt);
@@ -72,7 +73,7 @@ Task<Result<int>> exercise(const IoArguments& arguments) {
 }
 
 int run_io(const IoArguments& arguments) {
-  const Result<int> code = run_on_loop(exercise(arguments));
+  const Result<int> code = run_on_loop(exercise(arguments), arguments.mode);
   return code ? *code : report(std::unexpected(code.error()));
 }
 
@@ -107,6 +108,11 @@ void register_io(Cli& cli) {
   parser.add_flag("-n,--nocache", arguments.no_cache, "short for -t none");
   add_cache_mode(parser, "-t,--cache", arguments.settings.flags.cache, "cache mode (default: writeback)");
   add_discard(parser, arguments.settings.discard);
+  add_aio(parser, arguments.mode);
+  IoArguments& target = arguments;
+  parser.add_flag("-k,--native-aio", [&target] { target.mode = IoMode::uring; }, "the same as -i native");
+  parser.add_flag("-m,--misalign", [] {}, "without effect: buffers lie as direct I/O needs them").hidden();
+  add_trace(parser);
   add_open_flags(parser, arguments.settings.flags);
 }
 

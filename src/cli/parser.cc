@@ -2,7 +2,11 @@
 #include "cli/parser.h"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
+#include <limits>
 #include <utility>
+
+#include "base/text.h"
 
 namespace byre::cli {
 
@@ -46,21 +50,35 @@ Option Parser::add_option(const std::string& names, std::vector<std::string>& va
   return Option(app_.add_option(names, values, description));
 }
 
-Option Parser::add_option(const std::string& names, unsigned& value, const std::string& description) {
-  return Option(app_.add_option(names, value, description));
-}
-
-Option Parser::add_option(const std::string& names, std::optional<unsigned>& value, const std::string& description) {
-  return Option(app_.add_option(names, value, description));
-}
-
 namespace {
 
 void enter_or_throw(const Parser::Enter& enter, const std::string& word) {
   if (const Result<> entered = enter(word); !entered) throw CLI::ValidationError(entered.error().message());
 }
 
+template <class Value>
+Parser::Enter number_into(const std::string& names, Value& value) {
+  return [name = names.substr(names.rfind(',') + 1), &value](const std::string& word) -> Result<> {
+    unsigned number = 0;
+    const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), number);
+    if (error != std::errc() || end != word.data() + word.size()) {
+      return fail(ErrorCode::invalid_argument, "{}: '{}' is not a number from 0 to {}", name, escape_untrusted(word),
+                  std::numeric_limits<unsigned>::max());
+    }
+    value = number;
+    return {};
+  };
+}
+
 }  // namespace
+
+Option Parser::add_option(const std::string& names, unsigned& value, const std::string& description) {
+  return add_option(names, number_into(names, value), description).type_name("NUMBER");
+}
+
+Option Parser::add_option(const std::string& names, std::optional<unsigned>& value, const std::string& description) {
+  return add_option(names, number_into(names, value), description).type_name("NUMBER");
+}
 
 Option Parser::add_option(const std::string& names, Enter enter, const std::string& description) {
   const auto parse = [enter = std::move(enter)](const std::string& word) { enter_or_throw(enter, word); };

@@ -1,5 +1,5 @@
 // The command line of qemu-nbd over the server of `byre serve`. Options that no part of this program answers are
-// refused by name, with what to use instead; -A is always on, and --aio chooses nothing.
+// refused by name, with what to use instead; -A is always on.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -23,8 +23,6 @@ struct NbdArguments {
   std::optional<std::string> credentials;  // --tls-creds
   std::optional<CacheMode> cache;
   bool no_cache = false;
-  std::optional<std::string> address;
-  int shared = 1;
 };
 
 Result<> check_operands(const NbdArguments& arguments) {
@@ -100,13 +98,7 @@ void add_connection(Parser& parser, NbdArguments& arguments) {
   parser.add_option("--tls-creds", arguments.credentials, "id of the --object with the server's credentials");
   parser.add_option("--tls-authz", refusal("--tls-authz", "who has a certificate, or a key, is let in"), "refused");
   parser.add_option("--selinux-label", refusal("--selinux-label", "label the socket's directory instead"), "refused");
-  parser.add_option(
-      "-T,--trace",
-      [](const std::string& word) -> Result<> {
-        print_warning("warning: there are no trace events: " + escape_untrusted(word));
-        return {};
-      },
-      "taken, with a warning: there are no trace events");
+  add_trace(parser);
   parser.add_flag("--fork", serve.fork, "go to the background once clients can connect");
   parser.add_option("--pid-file", serve.pid_file, "write the process id to this file while serving");
 }
@@ -135,8 +127,7 @@ void add_image(Parser& parser, NbdArguments& arguments) {
         return fail(ErrorCode::invalid_argument, "unknown cache mode '{}'", escape_untrusted(word));
       },
       "none, writeback (default), writethrough, directsync or unsafe");
-  parser.add_option("--aio", choice("--aio", {"threads", "native", "io_uring"}, [](const std::string&) {}),
-                    "threads, native or io_uring: taken, the kernel is asked in the best way it has");
+  add_aio(parser, serve.mode, "--aio");
   parser.add_option("--discard",
                     choice("--discard", {"ignore", "off", "unmap", "on"},
                            [&serve](const std::string& word) { serve.discard = word == "unmap" || word == "on"; }),

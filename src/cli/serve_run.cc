@@ -152,7 +152,7 @@ int run_serve(const ServeArguments& arguments) {
   if (arguments.list) return run_list(arguments);
   Result<Background> background = arguments.fork ? Background::enter() : Background();
   if (!background) return report(std::unexpected(background.error()));
-  return report(run_on_loop(serve(arguments, *background)));
+  return report(run_on_loop(serve(arguments, *background), arguments.mode));
 }
 
 Result<> read_port(const std::string& word, std::optional<unsigned>& port) {

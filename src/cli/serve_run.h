@@ -28,6 +28,7 @@ struct ServeArguments {
   bool persistent = false;
   bool read_only = false;
   bool discard = true;  // what clients trim is given back
+  IoMode mode = IoMode::automatic;
   DetectZeroes detect_zeroes = DetectZeroes::off;
   bool throw_away = false;  // what clients write is dropped at the end; the image is opened read-only
   bool fork = false;

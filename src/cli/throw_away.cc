@@ -3,9 +3,9 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 
-#include "base/text.h"
 #include "byre/ops/create.h"
 #include "byre/storage/file.h"
 #include "byre/storage/memory.h"
@@ -34,7 +34,7 @@ Result<std::unique_ptr<Storage>> nameless_file() {
   const char* const directory = std::getenv("TMPDIR");
   std::string path = std::string(directory && *directory ? directory : "/var/tmp") + "/byre-XXXXXX";
   const int descriptor = ::mkstemp(path.data());
-  if (descriptor < 0) return fail(ErrorCode::io, "cannot make a file like {} for changes", escape_untrusted(path));
+  if (descriptor < 0) return std::unexpected(Error::from_errno(errno, "a file for changes").in_file(path));
   ::close(descriptor);
   FileOptions options;
   options.writable = true;

@@ -1,27 +1,18 @@
-// The library stays loaded: what it registers at its start cannot be taken back in good order.
-
 #include "nbd/openssl.h"
 
-#include <dlfcn.h>
-
+#include "base/shared_library.h"
 #include "base/text.h"
 
 namespace byre::nbd {
 namespace {
 
-constexpr const char* library_name = "libssl.so.3";
-
 Result<OpenSsl> load_functions() {
-  void* library = ::dlopen(library_name, RTLD_NOW | RTLD_LOCAL);
-  if (!library) return fail(ErrorCode::unsupported, "TLS needs OpenSSL 3, which is not here: {}", ::dlerror());
+  BYRE_TRY(SharedLibrary library, SharedLibrary::load("libssl.so.3", "TLS needs OpenSSL 3"));
   OpenSsl functions;
-  const char* missing = nullptr;
-#define BYRE_OPENSSL_LOAD(name)                                                         \
-  functions.name = reinterpret_cast<decltype(functions.name)>(::dlsym(library, #name)); \
-  if (!functions.name) missing = #name;
+#define BYRE_OPENSSL_LOAD(name) library.find(functions.name, #name);
   BYRE_OPENSSL_FUNCTIONS(BYRE_OPENSSL_LOAD)
 #undef BYRE_OPENSSL_LOAD
-  if (missing) return fail(ErrorCode::unsupported, "TLS needs OpenSSL 3; {} has no {}", library_name, missing);
+  BYRE_CHECK(library.result());
   return functions;
 }
 

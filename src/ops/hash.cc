@@ -1,19 +1,14 @@
-// The library stays loaded: what it registers at its start cannot be taken back in good order.
-//
 // Once a function is there, computing with it fails only where memory is exhausted, which ends the process elsewhere,
 // too.
 
 #include "ops/hash.h"
 
-#include <dlfcn.h>
-
+#include "base/shared_library.h"
 #include "base/text.h"
 #include "byre/base/assert.h"
 
 namespace byre::ops {
 namespace {
-
-constexpr const char* library_name = "libcrypto.so.3";
 
 // clang-format off
 #define BYRE_CRYPTO_FUNCTIONS(X) \
@@ -31,16 +26,12 @@ struct Crypto {
 };
 
 Result<Crypto> load_functions() {
-  void* library = ::dlopen(library_name, RTLD_NOW | RTLD_LOCAL);
-  if (!library) return fail(ErrorCode::unsupported, "checksums need OpenSSL 3, which is not here: {}", ::dlerror());
+  BYRE_TRY(SharedLibrary library, SharedLibrary::load("libcrypto.so.3", "checksums need OpenSSL 3"));
   Crypto functions;
-  const char* missing = nullptr;
-#define BYRE_CRYPTO_LOAD(name)                                                          \
-  functions.name = reinterpret_cast<decltype(functions.name)>(::dlsym(library, #name)); \
-  if (!functions.name) missing = #name;
+#define BYRE_CRYPTO_LOAD(name) library.find(functions.name, #name);
   BYRE_CRYPTO_FUNCTIONS(BYRE_CRYPTO_LOAD)
 #undef BYRE_CRYPTO_LOAD
-  if (missing) return fail(ErrorCode::unsupported, "checksums need OpenSSL 3; {} has no {}", library_name, missing);
+  BYRE_CHECK(library.result());
   return functions;
 }
 

@@ -16,8 +16,6 @@ namespace byre {
 
 namespace ops {
 
-namespace {
-
 NodeSetting setting_of(const OpenOptions& options) {
   NodeSetting setting;
   setting.writable = options.writable;
@@ -34,6 +32,8 @@ void apply(const NodeSetting& setting, OpenOptions& options) {
   options.discard = setting.discard;
   options.detect_zeroes = setting.detect_zeroes;
 }
+
+namespace {
 
 // A layer whose bytes are open, with what is to be known before its format is loaded.
 struct Layer {
@@ -175,11 +175,7 @@ Task<Result<std::unique_ptr<Disk>>> open_node(NodeDescription node, OpenOptions 
 Task<Result<NodeStorage>> open_node_storage(NodeDescription node, OpenOptions options) {
   NodeStorage result;
   if (node.is_path()) {
-    FileOptions file;
-    file.writable = options.writable;
-    file.cache = options.cache;
-    file.locking = options.force_share ? Locking::force_share : Locking::enforced;
-    file.discard = options.discard ? DiscardMode::unmap : DiscardMode::ignore;
+    const FileOptions file = ops::file_options(ops::setting_of(options));
     BYRE_CO_TRY(result.storage, open_file(*node.path(), file));
     result.options = std::move(options);
     co_return result;

@@ -19,6 +19,11 @@ struct NodeSetting {
   DetectZeroes detect_zeroes = DetectZeroes::off;
 };
 
+// As a command has it, or for what a node opens in its turn.
+NodeSetting setting_of(const OpenOptions& options);
+void apply(const NodeSetting& setting, OpenOptions& options);
+FileOptions file_options(const NodeSetting& setting);
+
 // The options that every node has: read-only, force-share, cache.*, discard, detect-zeroes, and names that nobody asks
 // for here.
 Result<> take_common(NodeOptions& node, NodeSetting& setting);

@@ -45,15 +45,6 @@ constexpr std::string_view unsupported_drivers[] = {
     "vpc",
 };
 
-FileOptions file_options(const NodeSetting& setting) {
-  FileOptions options;
-  options.writable = setting.writable;
-  options.cache = setting.cache;
-  options.locking = setting.force_share ? Locking::force_share : Locking::enforced;
-  options.discard = setting.discard ? DiscardMode::unmap : DiscardMode::ignore;
-  return options;
-}
-
 // Options of the file driver that say how another engine works; checked, and nothing else.
 Result<> take_file_tuning(NodeOptions& node, const NodeSetting& setting) {
   BYRE_TRY(const auto aio, node.take_choice("aio", {"threads", "native", "io_uring"}));
@@ -186,14 +177,21 @@ Task<Opened> open_nested_image(NodeOptions node, NodeSetting setting) {
                    escape_untrusted(node.full_name("driver")));
   }
   OpenOptions options;
-  options.force_share = setting.force_share;
-  options.cache = setting.cache;
-  options.discard = setting.discard;
+  apply(setting, options);
   BYRE_CO_TRY(std::unique_ptr<Disk> disk, co_await open_image_node(std::move(node), std::move(options)));
   co_return std::make_unique<DiskStorage>(std::move(disk));
 }
 
 }  // namespace
+
+FileOptions file_options(const NodeSetting& setting) {
+  FileOptions options;
+  options.writable = setting.writable;
+  options.cache = setting.cache;
+  options.locking = setting.force_share ? Locking::force_share : Locking::enforced;
+  options.discard = setting.discard ? DiscardMode::unmap : DiscardMode::ignore;
+  return options;
+}
 
 bool is_protocol(std::string_view driver) {
   constexpr std::string_view known[] = {"file", "host_device", "nbd", "null-co", "null-aio", "blkdebug", "blkverify"};

@@ -78,11 +78,8 @@ Task<Result<void>> VerifiedDisk::close() {
 }  // namespace
 
 Task<Result<std::unique_ptr<Disk>>> open_verified(NodeOptions node, OpenOptions options) {
-  NodeSetting setting;
-  setting.writable = options.writable;
-  setting.force_share = options.force_share;
-  setting.cache = options.cache;
-  setting.discard = options.discard;
+  NodeSetting setting = setting_of(options);
+  setting.detect_zeroes = DetectZeroes::off;  // the business of the disk that is tested
   BYRE_CO_TRY([[maybe_unused]] const auto driver, node.take_text("driver"));
   BYRE_CO_CHECK(take_common(node, setting));
   BYRE_CO_TRY(std::optional<NodeOptions> raw_node, node.take_child("raw"));

@@ -1,26 +1,18 @@
-// The library stays loaded: connections of other loops may use it.
 #include "storage/libnbd_functions.h"
 
-#include <dlfcn.h>
-
+#include "base/shared_library.h"
 #include "base/text.h"
 
 namespace byre {
 namespace {
 
-constexpr const char* libnbd_name = "libnbd.so.0";
-
 Result<LibNbd> load_libnbd() {
-  void* library = ::dlopen(libnbd_name, RTLD_NOW | RTLD_LOCAL);
-  if (!library) return fail(ErrorCode::unsupported, "an NBD client needs libnbd, which is not here: {}", ::dlerror());
+  BYRE_TRY(SharedLibrary library, SharedLibrary::load("libnbd.so.0", "an NBD client needs libnbd"));
   LibNbd functions;
-  const char* missing = nullptr;
-#define BYRE_LIBNBD_LOAD(name)                                                          \
-  functions.name = reinterpret_cast<decltype(functions.name)>(::dlsym(library, #name)); \
-  if (!functions.name) missing = #name;
+#define BYRE_LIBNBD_LOAD(name) library.find(functions.name, #name);
   BYRE_LIBNBD_FUNCTIONS(BYRE_LIBNBD_LOAD)
 #undef BYRE_LIBNBD_LOAD
-  if (missing) return fail(ErrorCode::unsupported, "an NBD client needs libnbd; {} has no {}", libnbd_name, missing);
+  BYRE_CHECK(library.result());
   return functions;
 }
 

@@ -1,5 +1,6 @@
 // Long requests are cut into several, one after the other: who wants more in flight asks for more at once. A server
-// with blocks gets whole ones: reads are widened, writes of parts of blocks read the rest first, one at a time.
+// with blocks gets whole ones: reads are widened, writes of parts of blocks read the rest first. What is written while
+// the rest of its block is on its way would be lost, so each change holds its blocks.
 #include "storage/nbd_storage.h"
 
 #include <algorithm>
@@ -69,7 +70,7 @@ class NbdStorage final : public Storage {
   const ExportTraits traits_;
   const FileOptions options_;
   const std::string name_;
-  RangeLock blocks_;  // whose parts are being written
+  RangeLock blocks_;  // that are being changed
 };
 
 Result<void> NbdStorage::check(std::uint64_t offset_bytes, std::uint64_t length_bytes) const {
@@ -145,11 +146,9 @@ Task<Result<void>> NbdStorage::write_part(std::uint64_t offset_bytes, ConstBytes
 Task<Result<void>> NbdStorage::write_bytes_at(std::uint64_t offset_bytes, ConstBytes bytes) {
   const std::uint64_t block = traits_.block_bytes;
   const std::uint64_t end = offset_bytes + bytes.size();
-  if (is_aligned(offset_bytes, block) && (is_aligned(end, block) || end == size_bytes())) {
-    co_return co_await write_blocks(offset_bytes, bytes);
-  }
   const RangeLock::Guard guard = co_await blocks_.lock(round_down(offset_bytes, block), round_up(end, block));
-  co_return co_await write_part(offset_bytes, bytes);
+  const bool whole = is_aligned(offset_bytes, block) && (is_aligned(end, block) || end == size_bytes());
+  co_return co_await (whole ? write_blocks(offset_bytes, bytes) : write_part(offset_bytes, bytes));
 }
 
 Task<Result<void>> NbdStorage::write(std::uint64_t offset_bytes, std::span<const ConstBytes> parts) {
@@ -206,6 +205,7 @@ Task<Result<void>> NbdStorage::zero(std::uint64_t offset_bytes, std::uint64_t le
   const std::uint64_t end = offset_bytes + length_bytes;
   const bool whole = is_aligned(offset_bytes, block) && (is_aligned(end, block) || end == size_bytes());
   if (!whole || !traits_.zero) co_return co_await Storage::zero(offset_bytes, length_bytes, may_unmap);
+  const RangeLock::Guard guard = co_await blocks_.lock(offset_bytes, round_up(end, block));
   co_return co_await zero_blocks(offset_bytes, length_bytes, may_unmap && options_.discard == DiscardMode::unmap);
 }
 

@@ -82,7 +82,9 @@ void EventLoop::turn() {
   run_posted();
   // What the first made ready, replies for the most part, goes before what both started. The next turn, if there is
   // one, hands over what was started and sleeps in the same system call.
-  if (run_ready() && (ready_.empty() || (run_ready() && ready_.empty()))) return;
+  for (int batch = 0; batch < 2 && run_ready(); ++batch) {
+    if (ready_.empty()) return;
+  }
   const bool more = !ready_.empty();
   const bool can_complete = poller_->wait(!more);
   BYRE_ASSERT(more || can_complete);  // else every coroutine waits for another one

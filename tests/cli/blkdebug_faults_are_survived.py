@@ -7,11 +7,13 @@ request until it is resumed. Where events are the reference's own, it says the s
 import os
 import re
 import shutil
-import subprocess
 import sys
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib"))
+from checked_runs import attempt as run, fail, failures, need  # noqa: E402  (found beside this file)
+
 BYRE = os.environ.get("BYRE", "byre")
-failures = 0
 EVENTS = ["l1_update", "l2_load", "l2_update", "read_aio", "read_backing_aio", "read_compressed", "write_aio",
           "write_compressed", "cow_read", "reftable_load", "reftable_update", "refblock_load", "refblock_update",
           "refblock_alloc", "refblock_alloc_hookup", "cluster_alloc", "cluster_free", "flush_to_os", "flush_to_disk",
@@ -21,19 +23,6 @@ REQUESTS = ["write -P 1 10k 100k", "read -P 7 512k 64k", "write -c -P 2 256k 64k
             "write -P 3 2M 1M", "write -P 8 5000 1000", "flush", "write -P 4 30k 200k", "discard 2M 512k",
             "write -z 10k 64k", "flush", "read 0 3M", "write -P 6 40M 8M", "truncate 70M", "write -P 6 69M 64k",
             "flush"]
-
-
-def run(*words, timeout=60):
-    try:
-        return subprocess.run(words, capture_output=True, timeout=timeout, check=False, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        sys.exit(77)
-
-
-def wrong(text):
-    global failures
-    failures += 1
-    print(text)
 
 
 def make_first_image():
@@ -65,10 +54,10 @@ def requests(node):
 def check_image(label):
     check = run("qemu-img", "check", "-q", "image")
     if check.returncode not in (0, 3):  # sound, or with leaks
-        wrong(f"{label}: qemu-img check: {check.returncode} {check.stderr.decode()[:300]}")
+        fail(f"{label}: qemu-img check: {check.returncode} {check.stderr.decode()[:300]}")
     kept = run("qemu-io", "-r", "-c", "read -P 9 1M 64k", "-c", "read -P 7 700k 64k", "image")
     if kept.returncode != 0:
-        wrong(f"{label}: what was there before is lost")
+        fail(f"{label}: what was there before is lost")
 
 
 def inject(event, number, errno, once):
@@ -76,10 +65,10 @@ def inject(event, number, errno, once):
     make_image()
     result = requests(described(event, number, errno, once))
     if result.returncode not in (0, 1):
-        wrong(f"{label}: exit code {result.returncode}: {result.stderr.decode()[-300:]}")
+        fail(f"{label}: exit code {result.returncode}: {result.stderr.decode()[-300:]}")
     text = result.stdout.decode() + result.stderr.decode()
     if result.returncode == 1 and os.strerror(errno) not in text:
-        wrong(f"{label}: does not say '{os.strerror(errno)}': {text}")
+        fail(f"{label}: does not say '{os.strerror(errno)}': {text}")
     check_image(label)
     return result.returncode
 
@@ -93,7 +82,7 @@ def inject_everywhere():
     never = [event for event in EVENTS if event not in NOT_IN_QCOW2 and not any(
         inject(event, 1, 5, once) for once in ("on", "off"))]
     if never:
-        wrong(f"no request fails at {never}")
+        fail(f"no request fails at {never}")
     return met
 
 
@@ -106,7 +95,7 @@ def same_words(node, *commands):
         result = run(*tool, *node, *words)
         outcomes.append((result.returncode, re.sub(r"ops; .*", "ops;", result.stdout.decode()).splitlines()))
     if outcomes[0] != outcomes[1]:
-        wrong(f"{node} {commands}: {outcomes[1]}, expected {outcomes[0]}")
+        fail(f"{node} {commands}: {outcomes[1]}, expected {outcomes[0]}")
 
 
 def as_the_reference():
@@ -142,7 +131,7 @@ def zeros_of_raw_files():
                  "driver=raw,file.driver=blkdebug,file.image.filename=base,file.inject-error.0.event=pwritev_zero,"
                  "file.inject-error.0.once=on,file.inject-error.0.errno=28")
     if result.returncode != 1 or result.stdout.count(b"wrote") != 1 or b"No space left" not in result.stdout:
-        wrong(f"pwritev_zero: {result}")
+        fail(f"pwritev_zero: {result}")
 
 
 def breaks_order_requests():
@@ -152,14 +141,14 @@ def breaks_order_requests():
                  "-c", "wait_break A", "-c", "write -P 2 3M 64k", "-c", "read -P 2 3M 64k", "-c", "resume A",
                  "-c", "aio_flush", "-c", "read -P 1 3M 64k", "blkdebug::image")
     if result.returncode != 0:
-        wrong(f"break: {result}")
+        fail(f"break: {result}")
     late = run(BYRE, "io", "-c", "break read_aio A", "-c", "wait_break A", "blkdebug::image")
     if late.returncode != 1 or b"No request is under way" not in late.stdout:
-        wrong(f"a break that nothing can reach: {late}")
+        fail(f"a break that nothing can reach: {late}")
     forgotten = run(BYRE, "io", "-c", "break write_aio A", "-c", "aio_write 3M 64k", "-c", "wait_break A",
                     "blkdebug::image")
     if forgotten.returncode != 0:
-        wrong(f"a break that is never resumed: {forgotten}")
+        fail(f"a break that is never resumed: {forgotten}")
     check_image("breaks")
 
 
@@ -170,14 +159,15 @@ def pairs_are_compared():
                   "blkverify:raw:pair")
     same = run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", "raw", "pair")
     if written.returncode != 0 or same.returncode != 0:
-        wrong(f"blkverify: {written} {same}")
+        fail(f"blkverify: {written} {same}")
     run("qemu-io", "-f", "raw", "-c", "write -P 5 70001 1", "raw")
     different = run(BYRE, "io", "-r", "-c", "read 64k 64k", "blkverify:raw:pair")
     if different.returncode != 1 or b"70001" not in different.stdout + different.stderr:
-        wrong(f"blkverify: {different}")
+        fail(f"blkverify: {different}")
 
 
 def main():
+    need("qemu-img", "qemu-io")
     with open("base", "wb") as base:
         base.write(b"\x07" * (4 << 20))
     make_first_image()

@@ -11,23 +11,11 @@ import shutil
 import subprocess
 import sys
 
+sys.dont_write_bytecode = True
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "lib"))
+from checked_runs import attempt as run, fail, failures, need  # noqa: E402  (found beside this file)
+
 BYRE = os.environ.get("BYRE", "byre")
-failures = 0
-
-
-def run(*arguments):
-    try:
-        return subprocess.run(arguments, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
-    except FileNotFoundError:
-        sys.exit(77)
-
-
-def wrong(text):
-    global failures
-    failures += 1
-    print(text)
-
-
 TOP = "driver=qcow2,file.filename=top"
 RAW = "driver=raw,file.filename=base"
 
@@ -145,14 +133,14 @@ def compare(words):
     tells = any(part in words[-1] for part in INFO_TELLS) and not words[-1].startswith("driver=raw")
     told = [facts(run(*tool, "info", "--output=json", *words)) for tool in (["qemu-img"], [BYRE])]
     if told[0] != told[1] and not (tells and told[1]):
-        wrong(f"info {words}: {told[1]}, expected {told[0]}")
+        fail(f"info {words}: {told[1]}, expected {told[0]}")
     formats = [] if "--image-opts" in words or words[-1].startswith("json:") else ["-f", "qcow2"]
     if told[0] and told[0][0] == "raw" and formats:
         formats = ["-f", "raw"]
     for mode in (["-r"], []):
         found = [requests(tool, [*mode, *formats, *words]) for tool in (["qemu-io"], [BYRE, "io"])]
         if found[0] != found[1] and not (words[-1] == ABORTS and found[1][0] == 1):
-            wrong(f"io {mode} {words}: {found[1]}, expected {found[0]}")
+            fail(f"io {mode} {words}: {found[1]}, expected {found[0]}")
 
 
 # Words before the image, and whether it is changed.
@@ -190,17 +178,18 @@ def compare_command(before, behind):
     for way in ("json", "listed"):
         same = outcomes[way] == outcomes["named"] or (before[0] == "bench" and outcomes[way][0] == 0)
         if not same or outcomes[way][0] != 0:
-            wrong(f"{before} {way}: {outcomes[way]}, expected {outcomes['named']}")
+            fail(f"{before} {way}: {outcomes[way]}, expected {outcomes['named']}")
         # A snapshot has the time at which it was taken.
         names = [] if before[:2] == ["snapshot", "-c"] else os.listdir("run-named")
         _, different, missing = filecmp.cmpfiles("run-named", f"run-{way}", names, shallow=False)
         if different or missing:
-            wrong(f"{before} {way}: other files: {different} {missing}")
+            fail(f"{before} {way}: other files: {different} {missing}")
     for way in ways:
         shutil.rmtree(f"run-{way}")
 
 
 def main():
+    need("qemu-img", "qemu-io")
     make_images()
     for text in LISTS:
         compare(["--image-opts", text])
@@ -208,7 +197,7 @@ def main():
         result = run(BYRE, "io", "--image-opts", text, "-c", "length")
         key = text.rsplit(",", 1)[1].split("=")[0] if "copy-on-read" not in text else "driver"
         if result.returncode != 1 or key.removesuffix(".filename").encode() not in result.stderr.split(b": ", 2)[2]:
-            wrong(f"{text}: {result}")
+            fail(f"{text}: {result}")
     for text in JSONS:
         compare(["json:" + text])
     for name in NAMES:

@@ -66,6 +66,17 @@ for words in "memory 16M" "--filter=blocksize-policy memory 16M blocksize-minimu
   end_server
 done
 
+# A part of a block is read and written back: what is written whole meanwhile is not lost.
+start_server nbdkit -f -U "$PWD/s" --filter=blocksize-policy --filter=delay memory 16M delay-write=1 delay-zero=1 \
+  blocksize-minimum=4096 blocksize-error-policy=error
+for whole in 'aio_write -q -P 2 0 8k' 'aio_write -q -z 0 8k'; do
+  pattern=2
+  if [[ $whole == *-z* ]]; then pattern=0; fi
+  "$BYRE" io -f raw -c 'aio_write -q -P 1 5000 100' -c "$whole" -c aio_flush -c "read -q -P $pattern 0 5000" \
+    -c "read -q -P $pattern 5100 3092" "$uri" || fail "lost beside a part of a block: $whole"
+done
+end_server
+
 # byre's own server, under a name, and read-only.
 "$BYRE" create -q -f qcow2 own.qcow2 16M
 start_service '^listening on ' serve --socket s --persistent --shared 0 --export-name 'a:b' own.qcow2

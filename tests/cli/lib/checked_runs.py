@@ -1,6 +1,8 @@
 """Runs tools and counts what is not as it should be, for scripts that go on after a failure."""
 
+import shutil
 import subprocess
+import sys
 
 failures = []
 
@@ -8,6 +10,17 @@ failures = []
 def fail(text):
     failures.append(text)
     print(text[:5000])
+
+
+def need(*tools):
+    """Without one of them the script is skipped."""
+    if not all(shutil.which(tool) for tool in tools):
+        sys.exit(77)
+
+
+def attempt(*arguments):
+    """However it ends; its output as bytes."""
+    return subprocess.run(arguments, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
 
 
 def outcome(*arguments, code=0, says="", **options):

@@ -11,10 +11,13 @@ INTRODUCTION = """# Byre in the place of qemu-img
 
 Started through a link called `qemu-img`, `byre` takes that tool's command line (version 7.2), prints what it prints,
 and ends with its exit codes. Messages begin with `qemu-img: `; their words are ours. `cmake -DBYRE_QEMU_NAMES=ON`
-makes `cmake --install` create the links `qemu-img`, `qemu-io` and `qemu-nbd` beside `byre`. Through
-`qemu-io` it is `byre io` with its own options so far. Through `qemu-nbd` it takes that tool's options; `-c`, `-d`,
-`-B`, `--tls-authz` and `--selinux-label` are refused by name, qemu:allocation-depth is offered without `-A` too, `-k`
-may be a relative path, and a port above 65535 is an error (tests/cli/qemu_nbd_takes_its_options.sh).
+makes `cmake --install` create the links `qemu-img`, `qemu-io` and `qemu-nbd` beside `byre`.
+
+Through `qemu-io` it takes that tool's options and commands; `--object`, and `-b` of `read` and `write` (the VM state),
+are not there yet, and `-i native` needs no `-n` (tests/cli/qemu_io_takes_its_options.sh compares both tools). Through
+`qemu-nbd` it takes that tool's options; `-c`, `-d`, `-B`, `--tls-authz` and `--selinux-label` are refused by name,
+qemu:allocation-depth is offered without `-A` too, `-k` may be a relative path, and a port above 65535 is an error
+(tests/cli/qemu_nbd_takes_its_options.sh). Long options of these two are not shortened.
 
 `tests/cli/drop_in.py` runs both tools on {count} command lines, wrong ones included, and compares exit code, standard
 output (JSON as data), whether something is on standard error, and the files afterwards. This page is derived from it
