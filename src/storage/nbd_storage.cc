@@ -314,7 +314,8 @@ Result<ExportTraits> read_traits(const NbdConnection& connection) {
 std::string percent_encoded(std::string_view text) {
   std::string result;
   for (const char c : text) {
-    const bool plain = std::isalnum(static_cast<unsigned char>(c)) || std::string_view("-._~/").find(c) != text.npos;
+    const bool plain =
+        std::isalnum(static_cast<unsigned char>(c)) || std::string_view("-._~/").find(c) != std::string_view::npos;
     result += plain ? std::string(1, c) : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return result;

@@ -70,7 +70,8 @@ done <<'LINES'
 -c length missing.qcow2
 LINES
 
-for session in 'length\nread -P 5 64k 64k\nquit\nlength\n' 'nothing\n\nlength' 'write -P 9 0 64k\nread -P 8 0 64k\n' ''; do
+for session in 'length\nread -P 5 64k 64k\nquit\nlength\n' 'nothing\n\nlength' \
+  'write -P 9 0 64k\nread -P 8 0 64k\n' ''; do
   # shellcheck disable=SC2059  # it is a format: newlines
   printf "$session" >session
   agree disk.qcow2
