@@ -73,10 +73,11 @@ Task<Result<std::vector<SnapshotInfo>>> list_file(const SnapshotArguments& argum
 }
 
 // Asked for nothing: whether it opens.
-Task<Result<void>> open_file(const SnapshotArguments& arguments) {
+Task<Result<void>> try_to_open(const SnapshotArguments& arguments) {
   OpenOptions options = open_options(arguments.open, arguments.quiet);
   options.backing.follow = false;
-  BYRE_CO_TRY(const std::unique_ptr<Disk> disk, co_await open_disk(arguments.file(), std::move(options)));
+  BYRE_CO_TRY(const std::unique_ptr<Disk> disk,
+              co_await open_image(arguments.file(), arguments.open, std::move(options)));
   co_return co_await disk->close();
 }
 
@@ -109,8 +110,9 @@ int run_snapshot(const SnapshotArguments& arguments) {
     return exit_failure;
   }
   const bool changes = arguments.apply || arguments.create || arguments.remove;
-  if (!changes && !arguments.list && arguments.output != OutputFormat::json)
-    return report(run_on_loop(open_file(arguments)));
+  if (!changes && !arguments.list && arguments.output != OutputFormat::json) {
+    return report(run_on_loop(try_to_open(arguments)));
+  }
   if (!changes) return list(arguments);
   if (arguments.output == OutputFormat::json) {
     print_error("--output=json lists, it does not go with -a, -c or -d");

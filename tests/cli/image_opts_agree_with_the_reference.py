@@ -147,7 +147,8 @@ def compare(words):
 COMMANDS = [
     (["info"], []), (["info", "--backing-chain"], []), (["check"], []), (["check", "--backing-chain"], []),
     (["check", "-r", "all"], []), (["map", "--output=json"], []), (["measure", "-O", "qcow2"], []),
-    (["snapshot", "-l"], []), (["snapshot", "-c", "s"], []), (["snapshot", "--diff", "first"], []), (["checksum"], []),
+    (["snapshot"], []), (["snapshot", "-l"], []), (["snapshot", "-c", "s"], []), (["snapshot", "--diff", "first"], []),
+    (["checksum"], []),
     (["amend", "-o", "lazy_refcounts=on"], []), (["resize"], ["3M"]), (["commit", "-q"], []), (["stream"], []),
     (["rebase", "-u", "-b", "other", "-F", "raw"], []), (["rebase", "-b", "other", "-F", "raw"], []), (["compact"], []),
     (["compare"], ["TOO"]), (["convert", "-O", "raw"], ["out"]), (["dd", "of=out", "bs=64k", "count=3"], []),
