@@ -148,7 +148,8 @@ Task<Result<void>> NbdStorage::write_bytes_at(std::uint64_t offset_bytes, ConstB
   const std::uint64_t end = offset_bytes + bytes.size();
   const RangeLock::Guard guard = co_await blocks_.lock(round_down(offset_bytes, block), round_up(end, block));
   const bool whole = is_aligned(offset_bytes, block) && (is_aligned(end, block) || end == size_bytes());
-  co_return co_await (whole ? write_blocks(offset_bytes, bytes) : write_part(offset_bytes, bytes));
+  if (whole) co_return co_await write_blocks(offset_bytes, bytes);
+  co_return co_await write_part(offset_bytes, bytes);
 }
 
 Task<Result<void>> NbdStorage::write(std::uint64_t offset_bytes, std::span<const ConstBytes> parts) {
