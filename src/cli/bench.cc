@@ -103,7 +103,7 @@ class Bench {
       --left_;
       const std::uint64_t at = take_offset();
       const bool flush_behind = plan_.flushes_undrained() && left_ % plan_.flush_interval == 0;
-      auto done = plan_.write ? co_await disk_.write(at, buffer_.bytes()) : co_await disk_.read(at, buffer_.bytes());
+      auto done = co_await request(at);
       if (done && flush_behind) done = co_await disk_.flush();
       if (!done) {
         failed_ = true;
@@ -111,6 +111,11 @@ class Bench {
       }
     }
     co_return Result<void>{};
+  }
+
+  Task<Result<void>> request(std::uint64_t at) {
+    if (plan_.write) co_return co_await disk_.write(at, buffer_.bytes());
+    co_return co_await disk_.read(at, buffer_.bytes());
   }
 
   // A request that would end behind the disk begins at its start instead.
