@@ -94,29 +94,24 @@ Task<Result<std::vector<fuse::File>>> files_of(const std::vector<Shown>& shown, 
   co_return files;
 }
 
-Task<Result<void>> mount_files(const MountArguments& arguments, const std::vector<Shown>& shown,
+Task<Result<void>> mount_files(const MountArguments& arguments, const std::vector<Shown>& shown, Running& running,
                                Background& background) {
   BYRE_CO_TRY(std::vector<fuse::File> files, co_await files_of(shown, arguments.partition));
   fuse::MountOptions options;
   options.mountpoint = arguments.mountpoint;
   options.allow_other = arguments.allow_other;
   if (!arguments.quiet) options.log = stderr_log();
-  EndSignal signal;
   BYRE_CO_TRY(const auto mounted, fuse::Mount::make(std::move(files), std::move(options)));
-  std::optional<PidFile> pid_file;
-  if (arguments.pid_file) {
-    BYRE_CO_TRY(PidFile written, PidFile::write(*arguments.pid_file));
-    pid_file.emplace(std::move(written));
-  }
+  BYRE_CO_CHECK(running.tell(arguments.pid_file));
   if (!arguments.quiet) {
     print(fmt::format("{} ({}) is at {}\n", escape_untrusted(arguments.file),
                       human_size(shown.front().disk->size_bytes()), escape_untrusted(arguments.mountpoint)));
     flush_output();
   }
   background.ready();
-  EventLoop::current().spawn(signal.wait([&mounted] { mounted->stop(); }));
+  EventLoop::current().spawn(running.signal.wait([&mounted] { mounted->stop(); }));
   const Result<void> served = co_await mounted->run();
-  co_await signal.release();
+  co_await running.signal.release();
   co_return served;
 }
 
@@ -125,7 +120,8 @@ Task<Result<void>> mount_image(const MountArguments& arguments, Background& back
   const bool in_directory = ::stat(arguments.mountpoint.c_str(), &found) == 0 && S_ISDIR(found.st_mode);
   std::vector<Shown> shown;
   Result<void> outcome = co_await open_all(arguments, in_directory, shown);
-  if (outcome) outcome = co_await mount_files(arguments, shown, background);
+  Running running;
+  if (outcome) outcome = co_await mount_files(arguments, shown, running, background);
   for (const Shown& one : shown) outcome = co_await close_after(std::move(outcome), one.disk.get());
   co_return outcome;
 }

@@ -99,8 +99,8 @@ void announce(const std::vector<Image>& images, const std::vector<Listener>& lis
   flush_output();
 }
 
-Task<Result<void>> serve_images(const ServeArguments& arguments, std::vector<Image>& images, Background& background) {
-  BYRE_CO_CHECK(co_await open_images(arguments, images));
+Task<Result<void>> serve_images(const ServeArguments& arguments, std::vector<Image>& images, Running& running,
+                                Background& background) {
   nbd::ServerOptions options;
   options.limits.connections = arguments.shared == 0 ? std::numeric_limits<unsigned>::max() : arguments.shared;
   options.ends_with_last_client = !arguments.persistent;
@@ -109,24 +109,21 @@ Task<Result<void>> serve_images(const ServeArguments& arguments, std::vector<Ima
   options.tls.mode = arguments.tls.value_or(has_credentials ? nbd::TlsMode::require : nbd::TlsMode::off);
   if (!arguments.quiet) options.log = stderr_log(!arguments.verbose);
   BYRE_CO_TRY(const auto server, nbd::Server::make(exports_of(arguments, images), std::move(options)));
-  EndSignal signal;
   BYRE_CO_TRY(std::vector<Listener> listeners, listen(arguments));
-  std::optional<PidFile> pid_file;
-  if (arguments.pid_file) {
-    BYRE_CO_TRY(PidFile written, PidFile::write(*arguments.pid_file));
-    pid_file.emplace(std::move(written));
-  }
+  BYRE_CO_CHECK(running.tell(arguments.pid_file));
   if (!arguments.quiet) announce(images, listeners);
   background.ready();
-  EventLoop::current().spawn(signal.wait([&server] { server->stop(); }));
+  EventLoop::current().spawn(running.signal.wait([&server] { server->stop(); }));
   const Result<void> served = co_await server->run(std::move(listeners));
-  co_await signal.release();
+  co_await running.signal.release();
   co_return served;
 }
 
 Task<Result<void>> serve(const ServeArguments& arguments, Background& background) {
   BYRE_CO_TRY(std::vector<Image> images, named_images(arguments));
-  Result<void> served = co_await serve_images(arguments, images, background);
+  Result<void> served = co_await open_images(arguments, images);
+  Running running;
+  if (served) served = co_await serve_images(arguments, images, running, background);
   for (const Image& image : images) served = co_await close_after(std::move(served), image.disk.get());
   co_return served;
 }

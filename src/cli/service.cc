@@ -151,4 +151,11 @@ Task<void> EndSignal::release() {
   if (waiting_) co_await ended_.wait();
 }
 
+Result<void> Running::tell(const std::optional<std::string>& path) {
+  if (!path) return {};
+  BYRE_TRY(PidFile written, PidFile::write(*path));
+  pid_file.emplace(std::move(written));
+  return {};
+}
+
 }  // namespace byre::cli

@@ -68,4 +68,14 @@ class EndSignal {
   Event ended_;
 };
 
+// What a service holds until its images are closed: a signal before that would lose what it has not written back, and
+// who finds the pid file gone takes the images for free.
+struct Running {
+  EndSignal signal;
+  std::optional<PidFile> pid_file;
+
+  // Writes it, if it is wanted.
+  Result<void> tell(const std::optional<std::string>& path);
+};
+
 }  // namespace byre::cli
