@@ -17,14 +17,14 @@ std::set<std::uint64_t> everything() {
   return clusters;
 }
 
-struct Kinds {
+struct EntryKinds {
   std::vector<DamageKind> list;
   void add(const char* name, bool (*inflict)(Target&), std::set<std::uint64_t> may_differ = {}) {
     list.push_back({.name = name, .inflict = inflict, .may_differ = std::move(may_differ)});
   }
 };
 
-void flags(Kinds& kinds) {
+void flags(EntryKinds& kinds) {
   kinds.add("copied-flipped-on-data", [](Target& t) {
     t.put64(t.l2_at(0), t.load64(t.l2_at(0)) ^ copied);
     return true;
@@ -63,7 +63,7 @@ void flags(Kinds& kinds) {
   });
 }
 
-void subclusters(Kinds& kinds) {
+void subclusters(EntryKinds& kinds) {
   kinds.add("subcluster-allocated-and-zero", [](Target& t) {
     if (t.geometry().extended_l2) t.put64(t.l2_at(6) + 8, 0x0000'0005'ffff'ffff);
     return t.geometry().extended_l2;
@@ -86,7 +86,7 @@ void subclusters(Kinds& kinds) {
   });
 }
 
-void pointers(Kinds& kinds) {
+void pointers(EntryKinds& kinds) {
   kinds.add(
       "l1-unaligned",
       [](Target& t) {
@@ -137,7 +137,7 @@ void pointers(Kinds& kinds) {
             {9});
 }
 
-void overlaps(Kinds& kinds) {
+void overlaps(EntryKinds& kinds) {
   kinds.add("data-is-the-header",
             [](Target& t) {
               t.put64(t.l2_at(2), format::entry_compressed_flag | 16);  // a plain entry cannot name offset 0
@@ -199,7 +199,7 @@ void overlaps(Kinds& kinds) {
 }  // namespace
 
 std::vector<DamageKind> damage_to_entries() {
-  Kinds kinds;
+  EntryKinds kinds;
   flags(kinds);
   subclusters(kinds);
   pointers(kinds);

@@ -43,14 +43,14 @@ std::uint64_t add_bitmap(Target& target) {
 
 bool may_have_bitmap(const Target& target) { return target.geometry().version >= 3 && target.cluster() > 512; }
 
-struct Kinds {
+struct TableKinds {
   std::vector<DamageKind> list;
   void add(const char* name, Damage damage, bool (*inflict)(Target&), bool snapshot_may_go = false) {
     list.push_back({.name = name, .damage = damage, .inflict = inflict, .snapshot_may_go = snapshot_may_go});
   }
 };
 
-void snapshots(Kinds& kinds) {
+void snapshots(TableKinds& kinds) {
   kinds.add(
       "snapshot-l1-unaligned", Damage::corruption,
       [](Target& t) {
@@ -90,7 +90,7 @@ void snapshots(Kinds& kinds) {
   });
 }
 
-void snapshot_tables(Kinds& kinds) {
+void snapshot_tables(TableKinds& kinds) {
   kinds.add(
       "snapshot-with-too-much-extra-data", Damage::stops,
       [](Target& t) {
@@ -128,7 +128,7 @@ void snapshot_tables(Kinds& kinds) {
       true);
 }
 
-void bitmaps(Kinds& kinds) {
+void bitmaps(TableKinds& kinds) {
   kinds.add("bitmap-data-not-counted", Damage::corruption, [](Target& t) {
     if (!may_have_bitmap(t)) return false;
     const std::uint64_t directory = add_bitmap(t);
@@ -161,7 +161,7 @@ void bitmaps(Kinds& kinds) {
 }  // namespace
 
 std::vector<DamageKind> damage_to_tables() {
-  Kinds kinds;
+  TableKinds kinds;
   snapshots(kinds);
   snapshot_tables(kinds);
   bitmaps(kinds);

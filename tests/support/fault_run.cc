@@ -25,7 +25,7 @@ namespace {
 constexpr std::uint64_t autoclear_byte = 95;  // the lowest of the autoclear features
 constexpr std::uint64_t unit = Oracle::unit_bytes;
 
-enum class Kind { write, zero, unmap, discard, compressed, flush, read };
+enum class FaultKind { write, zero, unmap, discard, compressed, flush, read };
 
 TestImage draw(SimulatedRandom& random, bool crowded) {
   TestImage test;
@@ -150,49 +150,51 @@ class FaultRun {
     return std::move(*second);
   }
 
-  Kind draw_kind() {
-    constexpr std::array kinds{Kind::write,   Kind::write,      Kind::write, Kind::zero, Kind::unmap,
-                               Kind::discard, Kind::compressed, Kind::flush, Kind::read};
+  FaultKind draw_kind() {
+    constexpr std::array kinds{FaultKind::write,      FaultKind::write, FaultKind::write,
+                               FaultKind::zero,       FaultKind::unmap, FaultKind::discard,
+                               FaultKind::compressed, FaultKind::flush, FaultKind::read};
     return kinds[random_.below(kinds.size())];
   }
 
   // Draws a request of that kind and makes it; the oracle knows of it unless it belongs to the preparation.
-  Task<Result<void>> perform(Disk& disk, Kind kind, bool preparing) {
+  Task<Result<void>> perform(Disk& disk, FaultKind kind, bool preparing) {
     const std::uint64_t size = test_.image.size_bytes;
     std::uint64_t offset = random_.below(size / unit) * unit;
     std::uint64_t length = std::min(size - offset, unit * (1 + random_.below(24)));
-    if (kind == Kind::compressed || kind == Kind::discard || random_.one_in(3)) {
+    if (kind == FaultKind::compressed || kind == FaultKind::discard || random_.one_in(3)) {
       offset = offset / 512 * 512;
       length = 512;
     }
     const auto value = static_cast<std::byte>(1 + random_.below(255));
-    if (kind == Kind::flush) co_return co_await flush(disk);
-    if (kind == Kind::read) co_return co_await read(disk);
-    const bool writes = kind == Kind::write || kind == Kind::compressed;
-    const bool changes = kind != Kind::discard || test_.image.geometry.version >= 3 || test_.backing.empty();
+    if (kind == FaultKind::flush) co_return co_await flush(disk);
+    if (kind == FaultKind::read) co_return co_await read(disk);
+    const bool writes = kind == FaultKind::write || kind == FaultKind::compressed;
+    const bool changes = kind != FaultKind::discard || test_.image.geometry.version >= 3 || test_.backing.empty();
     std::size_t ticket = 0;
     if (!preparing) ticket = oracle_->issue(offset, changes ? length : 0, writes ? value : std::byte{0});
     const auto done = co_await change(disk, kind, offset, length, value);
     if (preparing) co_return Result<void>{};
     if (done) {
       oracle_->acknowledge(ticket);
-    } else if (kind == Kind::compressed && done.error().code() == ErrorCode::invalid_argument) {
+    } else if (kind == FaultKind::compressed && done.error().code() == ErrorCode::invalid_argument) {
       oracle_->withdraw(ticket);  // only what is not allocated can be written so
     } else {
       oracle_->fail(ticket);
     }
-    if (!done && !faulty() && kind != Kind::compressed) fail("request: " + done.error().message());
+    if (!done && !faulty() && kind != FaultKind::compressed) fail("request: " + done.error().message());
     co_return Result<void>{};
   }
 
-  static Task<Result<void>> change(Disk& disk, Kind kind, std::uint64_t offset, std::uint64_t length, std::byte value) {
+  static Task<Result<void>> change(Disk& disk, FaultKind kind, std::uint64_t offset, std::uint64_t length,
+                                   std::byte value) {
     std::vector<std::byte> data(length);
     fill_units(offset, data, value);
     const ConstBytes bytes(data);
-    if (kind == Kind::write) co_return co_await disk.write(offset, bytes);
-    if (kind == Kind::compressed) co_return co_await disk.write_compressed(offset, bytes);
-    if (kind == Kind::discard) co_return co_await disk.discard(offset, length);
-    co_return co_await disk.write_zeroes(offset, length, kind == Kind::zero ? ZeroMode::keep : ZeroMode::unmap);
+    if (kind == FaultKind::write) co_return co_await disk.write(offset, bytes);
+    if (kind == FaultKind::compressed) co_return co_await disk.write_compressed(offset, bytes);
+    if (kind == FaultKind::discard) co_return co_await disk.discard(offset, length);
+    co_return co_await disk.write_zeroes(offset, length, kind == FaultKind::zero ? ZeroMode::keep : ZeroMode::unmap);
   }
 
   Task<Result<void>> flush(Disk& disk) {

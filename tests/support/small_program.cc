@@ -25,28 +25,28 @@
 namespace byre::test {
 namespace {
 
-enum class Kind { write, zero_keep, zero_unmap, discard, compressed, flush, read };
+enum class SmallKind { write, zero_keep, zero_unmap, discard, compressed, flush, read };
 
 struct Request {
-  Kind kind;
+  SmallKind kind;
   std::uint64_t offset, end;
 };
 
-constexpr std::uint64_t cluster = 512;
-constexpr std::uint64_t disk_bytes = 3 * cluster;
+constexpr std::uint64_t cluster_bytes = 512;
+constexpr std::uint64_t disk_bytes = 3 * cluster_bytes;
 
 // Whole clusters, a part inside one, a part of two, everything.
 constexpr Request requests[] = {
-    {Kind::write, 0, 512},          {Kind::write, 512, 1024},     {Kind::write, 128, 256},
-    {Kind::write, 448, 640},        {Kind::write, 0, 1536},       {Kind::zero_keep, 0, 512},
-    {Kind::zero_keep, 448, 640},    {Kind::zero_keep, 512, 1536}, {Kind::zero_unmap, 0, 512},
-    {Kind::zero_unmap, 512, 1536},  {Kind::discard, 0, 512},      {Kind::discard, 448, 1088},
-    {Kind::discard, 0, 1536},       {Kind::compressed, 0, 512},   {Kind::compressed, 512, 1024},
-    {Kind::compressed, 1024, 1536}, {Kind::flush, 0, 0},          {Kind::read, 0, disk_bytes},
-    {Kind::zero_keep, 0, 128},      {Kind::zero_unmap, 0, 128},   {Kind::write, 320, 384},
+    {SmallKind::write, 0, 512},          {SmallKind::write, 512, 1024},     {SmallKind::write, 128, 256},
+    {SmallKind::write, 448, 640},        {SmallKind::write, 0, 1536},       {SmallKind::zero_keep, 0, 512},
+    {SmallKind::zero_keep, 448, 640},    {SmallKind::zero_keep, 512, 1536}, {SmallKind::zero_unmap, 0, 512},
+    {SmallKind::zero_unmap, 512, 1536},  {SmallKind::discard, 0, 512},      {SmallKind::discard, 448, 1088},
+    {SmallKind::discard, 0, 1536},       {SmallKind::compressed, 0, 512},   {SmallKind::compressed, 512, 1024},
+    {SmallKind::compressed, 1024, 1536}, {SmallKind::flush, 0, 0},          {SmallKind::read, 0, disk_bytes},
+    {SmallKind::zero_keep, 0, 128},      {SmallKind::zero_unmap, 0, 128},   {SmallKind::write, 320, 384},
 };
 
-std::string_view kind_name(Kind kind) {
+std::string_view kind_name(SmallKind kind) {
   constexpr std::string_view names[] = {"write", "zero", "unmap", "discard", "compressed", "flush", "read"};
   return names[static_cast<std::size_t>(kind)];
 }
@@ -60,13 +60,13 @@ Task<Result<void>> perform(Disk& disk, Request request, std::byte value) {
   fill_units(request.offset, data, value);
   const ConstBytes bytes(data);
   switch (request.kind) {
-    case Kind::write: co_return co_await disk.write(request.offset, bytes);
-    case Kind::compressed: co_return co_await disk.write_compressed(request.offset, bytes);
-    case Kind::zero_keep: co_return co_await disk.write_zeroes(request.offset, length, ZeroMode::keep);
-    case Kind::zero_unmap: co_return co_await disk.write_zeroes(request.offset, length, ZeroMode::unmap);
-    case Kind::discard: co_return co_await disk.discard(request.offset, length);
-    case Kind::flush:
-    case Kind::read: break;
+    case SmallKind::write: co_return co_await disk.write(request.offset, bytes);
+    case SmallKind::compressed: co_return co_await disk.write_compressed(request.offset, bytes);
+    case SmallKind::zero_keep: co_return co_await disk.write_zeroes(request.offset, length, ZeroMode::keep);
+    case SmallKind::zero_unmap: co_return co_await disk.write_zeroes(request.offset, length, ZeroMode::unmap);
+    case SmallKind::discard: co_return co_await disk.discard(request.offset, length);
+    case SmallKind::flush:
+    case SmallKind::read: break;
   }
   co_return co_await disk.flush();
 }
@@ -79,13 +79,13 @@ struct Prepared {
 };
 
 Task<Result<void>> use(Disk& disk, bool kept) {
-  const Request stored{Kind::write, 0, 512};
-  const Request packed{Kind::compressed, 512, 1024};
-  const Request zero{Kind::zero_keep, 1024, 1536};
+  const Request stored{SmallKind::write, 0, 512};
+  const Request packed{SmallKind::compressed, 512, 1024};
+  const Request zero{SmallKind::zero_keep, 1024, 1536};
   BYRE_CO_CHECK(co_await perform(disk, stored, std::byte{0xf1}));
   BYRE_CO_CHECK(co_await perform(disk, packed, std::byte{0xf2}));
   if (disk.backing() == nullptr) BYRE_CO_CHECK(co_await perform(disk, zero, std::byte{0}));
-  const Request emptied{Kind::zero_keep, 0, 512};
+  const Request emptied{SmallKind::zero_keep, 0, 512};
   if (kept) BYRE_CO_CHECK(co_await perform(disk, emptied, std::byte{0}));
   co_return co_await disk.close();
 }
@@ -164,10 +164,11 @@ class SmallRun {
   // The bytes that a request surely changes.
   Request effect(const Request& request) const {
     Request changed = request;
-    if (request.kind == Kind::flush || request.kind == Kind::read) changed.end = changed.offset;
-    if (request.kind != Kind::discard) return changed;
-    changed.offset = (request.offset + cluster - 1) / cluster * cluster;
-    changed.end = prepared_.clears ? std::max(changed.offset, request.end / cluster * cluster) : changed.offset;
+    if (request.kind == SmallKind::flush || request.kind == SmallKind::read) changed.end = changed.offset;
+    if (request.kind != SmallKind::discard) return changed;
+    changed.offset = (request.offset + cluster_bytes - 1) / cluster_bytes * cluster_bytes;
+    changed.end =
+        prepared_.clears ? std::max(changed.offset, request.end / cluster_bytes * cluster_bytes) : changed.offset;
     return changed;
   }
 
@@ -200,21 +201,21 @@ class SmallRun {
   }
 
   Task<Result<void>> one(Disk& disk, Request request, std::byte value) {
-    if (request.kind == Kind::read) {
+    if (request.kind == SmallKind::read) {
       co_await read_and_check(disk);
       co_return Result<void>{};
     }
     const Request changed = effect(request);
-    const bool writes = request.kind == Kind::write || request.kind == Kind::compressed;
+    const bool writes = request.kind == SmallKind::write || request.kind == SmallKind::compressed;
     const std::uint64_t issued = oracle_->now();
     const std::size_t ticket =
         oracle_->issue(changed.offset, changed.end - changed.offset, writes ? value : std::byte{0});
     const auto done = co_await perform(disk, request, value);
     if (done) {
       oracle_->acknowledge(ticket);
-      if (request.kind == Kind::flush) oracle_->flushed(issued);
-      if (request.kind == Kind::flush) good_.clear();
-    } else if (request.kind == Kind::compressed) {
+      if (request.kind == SmallKind::flush) oracle_->flushed(issued);
+      if (request.kind == SmallKind::flush) good_.clear();
+    } else if (request.kind == SmallKind::compressed) {
       oracle_->withdraw(ticket);  // only what is not allocated can be written so
       good_.clear();
     } else {
@@ -336,8 +337,8 @@ std::vector<unsigned> small_requests_by_kind() {
   std::vector<unsigned> all;
   for (unsigned number = 0; number < std::size(requests); ++number) {
     const Request& request = requests[number];
-    const bool wide = request.end - request.offset >= 1024 || request.kind == Kind::flush;
-    const bool packed = request.kind == Kind::compressed && request.offset == 512;
+    const bool wide = request.end - request.offset >= 1024 || request.kind == SmallKind::flush;
+    const bool packed = request.kind == SmallKind::compressed && request.offset == 512;
     if (wide || packed) all.push_back(number);
   }
   return all;
@@ -347,9 +348,9 @@ std::vector<unsigned> small_requests_in_one_cluster() {
   std::vector<unsigned> all;
   for (unsigned number = 0; number < std::size(requests); ++number) {
     const Request& request = requests[number];
-    const bool inside = request.end > 0 && request.end <= cluster;
-    const bool whole = request.end - request.offset == cluster;
-    if (inside && (!whole || request.kind == Kind::zero_unmap)) all.push_back(number);
+    const bool inside = request.end > 0 && request.end <= cluster_bytes;
+    const bool whole = request.end - request.offset == cluster_bytes;
+    if (inside && (!whole || request.kind == SmallKind::zero_unmap)) all.push_back(number);
   }
   return all;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "byre/storage/simulated.h"
+#include "support/sanitized.h"
 
 namespace byre::test {
 namespace {
@@ -164,7 +165,7 @@ TEST_P(Compression, EqualClustersMakeEqualPayloads) {
 TEST(DeflateCompression, EqualClustersMakeEqualPayloadsInEveryThread) {
   SimulatedRandom random(14);
   std::vector<std::byte> content;
-  for (std::uint64_t seed = 0; content.size() < 2 << 20; ++seed) {
+  for (std::uint64_t seed = 0; content.size() < examples(2 << 20); ++seed) {
     const auto more = text_cluster(seed);
     content.insert(content.end(), more.begin(), more.begin() + 1000);
     const auto noise = mixed_content(random, 100);

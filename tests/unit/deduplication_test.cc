@@ -21,6 +21,7 @@
 #include "format/entry.h"
 #include "ops/new_image_copy.h"
 #include "support/findings.h"
+#include "support/sanitized.h"
 
 namespace byre::test {
 namespace {
@@ -185,7 +186,7 @@ TEST_F(Deduplication, ReadsAsWrittenAndIsSound) {
       for (const Compression compression : compressions) {
         SCOPED_TRACE(fmt::format("cluster {}, width {}, zstd {}", cluster, width, compression == Compression::zstd));
         const Shape shape{cluster, width, compression};
-        const Kinds kinds = random_kinds(cluster == 65536 ? 300 : 1500, 30, cluster + width);
+        const Kinds kinds = random_kinds(examples(cluster == 65536 ? 300 : 1500), 30, cluster + width);
         const Content image = make(kinds, shape);
         expect_image_of(image, kinds, shape);
         const Content plain = make(kinds, shape, 0);

@@ -9,6 +9,7 @@
 #include "byre/storage/memory.h"
 #include "byre/task/pollers.h"
 #include "support/fresh_image.h"
+#include "support/sanitized.h"
 #include "support/verify.h"
 
 namespace byre {
@@ -105,7 +106,7 @@ TEST_F(EngineTest, ACancelledCompressedWriteChangesNothingAndTheNextOneGoesOn) {
 // Random single requests against a model in memory, over the geometry matrix; verified after each close.
 TEST_F(EngineTest, FollowsAModelThroughRandomRequests) {
   std::mt19937_64 random(1);
-  for (int round = 0; round < 120; ++round) {
+  for (unsigned round = 0; round < test::examples(120); ++round) {
     FreshImageOptions options;
     options.geometry.version = round % 3 == 0 ? 2 : 3;
     options.geometry.cluster_bits = std::array{9u, 10u, 12u, 16u}[random() % 4];

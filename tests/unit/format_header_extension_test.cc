@@ -4,6 +4,7 @@
 #include <random>
 
 #include "format/header.h"
+#include "support/sanitized.h"
 #include "unit/format_samples.h"
 
 namespace byre::format {
@@ -244,7 +245,7 @@ Header random_header(std::mt19937_64& random) {
 
 TEST(EncodeHeader, DecodingAndEncodingAreInverseForRandomHeaders) {
   std::mt19937_64 random(17);
-  for (unsigned round = 0; round < 1000; ++round) {
+  for (unsigned round = 0; round < test::examples(1000); ++round) {
     const Header header = random_header(random);
     const std::vector<std::byte> cluster = first_cluster(header);
     Header decoded = decode_header(cluster, huge_file_bytes, HeaderUse::write).value();

@@ -17,6 +17,7 @@
 #include "ops/new_image_copy.h"
 #include "ops/state_copy.h"
 #include "support/findings.h"
+#include "support/sanitized.h"
 
 namespace byre::test {
 namespace {
@@ -214,7 +215,7 @@ TEST_F(SharedCopy, IsTheSameFileAndReadsNothingOfARawSource) {
 // Sources raw and qcow2, of all grains, with compressed clusters, and all of it again as an overlay over a base.
 TEST_F(SharedCopy, IsTheSameFileWhateverTheSourceIsMadeOf) {
   std::uint64_t clones = 0;
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+  for (std::uint64_t seed = 1; seed <= examples(60); ++seed) {
     SCOPED_TRACE(seed);
     SimulatedRandom random(seed);
     const Content content = patches((2 << 20) + 512 * random.below(3000), 512u << random.below(5), random);
@@ -235,12 +236,12 @@ TEST_F(SharedCopy, IsTheSameFileWhateverTheSourceIsMadeOf) {
     if (target.cluster_bytes != 0) expect_sound(shared.file);
     clones += shared.clones;
   }
-  EXPECT_GT(clones, 200u);
+  EXPECT_GT(clones, examples(200));
 }
 
 TEST_F(SharedCopy, OfAllSnapshotsIsTheSameFileToo) {
   std::uint64_t clones = 0;
-  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+  for (std::uint64_t seed = 1; seed <= examples(20); ++seed) {
     SCOPED_TRACE(seed);
     SimulatedRandom random(seed);
     const auto raw = open(file(patches((2 << 20) + 512 * random.below(3000), 4096, random)), "raw");
@@ -261,7 +262,7 @@ TEST_F(SharedCopy, OfAllSnapshotsIsTheSameFileToo) {
     EXPECT_TRUE(copy_with_snapshots(*source, with(Reflink::automatic, target_cluster), none).file == copied.file);
     EXPECT_FALSE(copy_with_snapshots(*source, with(Reflink::always, target_cluster), none).copied);
   }
-  EXPECT_GT(clones, 500u);
+  EXPECT_GT(clones, examples(500));
 }
 
 TEST_F(SharedCopy, CopiesWhereTheFileSystemCannotShare) {

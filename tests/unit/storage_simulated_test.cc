@@ -8,6 +8,7 @@
 
 #include "byre/storage/simulated.h"
 #include "byre/task/sync.h"
+#include "support/sanitized.h"
 
 namespace byre {
 namespace {
@@ -431,7 +432,7 @@ TEST(SimulatedSchedulerTest, AChooserCanEnumerateAllOrders) {
 // Random operations against a simple account of what each sector may be: every random and enumerated image agrees.
 TEST_F(Simulated, CrashImagesNeverShowAStateThatNeverWas) {
   SimulatedRandom random(99);
-  for (int round = 0; round < 30; ++round) {
+  for (unsigned round = 0; round < test::examples(30); ++round) {
     make_disk(8);
     std::vector<std::set<char>> allowed(8, std::set<char>{'.'});
     std::vector<char> running(8, '.');
