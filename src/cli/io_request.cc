@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/math.h"
+#include "byre/ops/snapshot.h"
 #include "cli/output.h"
 
 namespace byre::cli {
@@ -18,9 +19,10 @@ Result<void> check_inside(Disk& disk, std::uint64_t offset_bytes, std::uint64_t 
 }
 
 Task<Result<void>> read_range(Disk& disk, const IoRead& request, Buffer& buffer) {
-  BYRE_CO_CHECK(check_inside(disk, request.offset_bytes, request.length_bytes));
+  if (!request.vm_state) BYRE_CO_CHECK(check_inside(disk, request.offset_bytes, request.length_bytes));
   buffer = Buffer(request.length_bytes);
   const Bytes bytes = buffer.bytes();
+  if (request.vm_state) co_return co_await read_vm_state(disk, request.offset_bytes, bytes);
   co_return co_await disk.read(request.offset_bytes, bytes);
 }
 
@@ -66,7 +68,7 @@ Task<Result<void>> write_compressed_clusters(Disk& disk, std::uint64_t offset_by
 }
 
 Task<Result<void>> write_range(Disk& disk, const IoWrite& request) {
-  BYRE_CO_CHECK(check_inside(disk, request.offset_bytes, request.length_bytes));
+  if (!request.vm_state) BYRE_CO_CHECK(check_inside(disk, request.offset_bytes, request.length_bytes));
   if (request.kind == IoWrite::Kind::zeroes) {
     if (request.whole_clusters_only) BYRE_CO_CHECK(check_whole_clusters(disk, request));
     const ZeroMode mode = request.unmap ? ZeroMode::unmap : ZeroMode::keep;
@@ -74,6 +76,7 @@ Task<Result<void>> write_range(Disk& disk, const IoWrite& request) {
   }
   const Buffer buffer = filled(request);
   const ConstBytes bytes = buffer.bytes();
+  if (request.vm_state) co_return co_await write_vm_state(disk, request.offset_bytes, bytes);
   if (request.kind == IoWrite::Kind::data) co_return co_await disk.write(request.offset_bytes, bytes);
   co_return co_await write_compressed_clusters(disk, request.offset_bytes, bytes);
 }

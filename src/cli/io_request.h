@@ -18,6 +18,7 @@ struct IoRead {
   std::optional<std::uint8_t> pattern;  // what the bytes should be
   std::uint64_t verify_from = 0;        // from the start of the request
   std::uint64_t verify_bytes = 0;
+  bool vm_state = false;  // the offset counts from the start of the VM state
   bool dump = false;
   IoReportStyle style = IoReportStyle::human;
 };
@@ -29,6 +30,7 @@ struct IoWrite {
   std::uint64_t offset_bytes = 0;
   std::uint64_t length_bytes = 0;
   std::vector<std::byte> content = {std::byte{0xcd}};  // repeated as often as it takes
+  bool vm_state = false;                               // as above; data only
   bool unmap = false;
   bool whole_clusters_only = false;  // zeroes: fail rather than write zeros as data
   bool durable = false;

@@ -55,6 +55,14 @@ bool parse_range(const IoWords& words, Request& request) {
 }
 
 template <class Request>
+bool check_sectors(const Request& request) {
+  for (const auto& [value, name] : {std::pair(request.offset_bytes, "offset"), {request.length_bytes, "count"}}) {
+    if (value % 512 != 0) return complain(fmt::format("{} is not a sector-aligned value for '{}'", value, name));
+  }
+  return true;
+}
+
+template <class Request>
 bool parse_vector(const IoWords& words, Request& request) {
   const auto offset = read_number(words.rest()[0]);
   if (!offset) return false;
@@ -95,11 +103,12 @@ Task<bool> run_read(IoSession& session, const IoWords& words) {
   request.name = "read";
   request.dump = words.has('v');
   request.style = style_of(words);
-  if (words.has('b')) co_return complain("-b: access to the VM state is not supported");
+  request.vm_state = words.has('b');
   if (!parse_expectation(words, request)) co_return false;
   const bool part_without_pattern = !words.has('P') && (words.has('s') || words.has('l'));
   if (words.rest().size() != 2 || part_without_pattern) co_return fail_with_usage("read");
-  if (!parse_range(words, request) || !parse_verified_part(words, request)) co_return false;
+  if (!parse_range(words, request) || (request.vm_state && !check_sectors(request))) co_return false;
+  if (!parse_verified_part(words, request)) co_return false;
   co_return co_await do_read(*session.disk(), request);
 }
 
@@ -165,8 +174,10 @@ bool parse_content(const IoWords& words, IoWrite& request) {
 
 // The rules of which options go together.
 bool check_write_options(const IoWords& words) {
-  if (words.has('b')) return complain("-b: access to the VM state is not supported");
-  if (words.has('f') && words.has('c')) return complain("-f and -b or -c cannot be specified at the same time");
+  if (words.has('b') && words.has('z')) return complain("-b and -z cannot be specified at the same time");
+  if (words.has('f') && (words.has('b') || words.has('c'))) {
+    return complain("-f and -b or -c cannot be specified at the same time");
+  }
   if (words.has('n') && !words.has('z')) return complain("-n requires -z to be specified");
   if (words.has('u') && !words.has('z')) return complain("-u requires -z to be specified");
   if (words.has('z') + words.has('P') + words.has('s') > 1) {
@@ -177,6 +188,7 @@ bool check_write_options(const IoWords& words) {
 
 void parse_write_flags(const IoWords& words, IoWrite& request) {
   request.style = style_of(words);
+  request.vm_state = words.has('b');
   request.unmap = words.has('u');
   request.durable = words.has('f');
   request.whole_clusters_only = words.has('n');
@@ -204,7 +216,9 @@ Task<bool> run_write(IoSession& session, const IoWords& words) {
   if (words.rest().size() != 2) co_return fail_with_usage("write");
   if (!check_write_options(words)) co_return false;
   parse_write_flags(words, request);
-  if (!parse_write_range(words, request) || !parse_content(words, request)) co_return false;
+  if (!parse_write_range(words, request)) co_return false;
+  if ((words.has('b') || words.has('c')) && !check_sectors(request)) co_return false;
+  if (!parse_content(words, request)) co_return false;
   co_return co_await do_write(*session.disk(), request);
 }
 

@@ -76,6 +76,8 @@ class Qcow2Disk final : public Disk {
   Task<Result<std::unique_ptr<Qcow2Disk>>> open_state(const format::Snapshot& snapshot);
   // From the VM state that lies behind the disk (section 14.2); zeros where the L1 table ends.
   Task<Result<void>> read_vm_state(std::uint64_t offset_bytes, Bytes target);
+  // The L1 table grows to hold it. No request may be under way.
+  Task<Result<void>> write_vm_state(std::uint64_t offset_bytes, ConstBytes data);
 
   // Changes fields of the header that concern neither tables nor counts (O-29). No request may be under way.
   Task<Result<void>> change_header(std::function<void(format::Header&)> change);
@@ -127,6 +129,7 @@ class Qcow2Disk final : public Disk {
 
   // Writing (qcow2_write.cc).
   Task<Result<void>> prepare_change(Touches touches = Touches::mapping);
+  Task<Result<void>> write_as_it_is(std::uint64_t offset_bytes, ConstBytes data);
   Task<Result<std::uint64_t>> write_allocating(GuestOffset at, ConstBytes data);
   Task<Result<std::uint64_t>> length_to_allocate(GuestOffset at, std::uint64_t max_length_bytes);
   Task<Result<void>> write_reserved(const meta::Reservation& reservation, GuestOffset at, ConstBytes data);

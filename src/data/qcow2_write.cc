@@ -6,11 +6,13 @@
 // Writers in place need no lock: they write to clusters that only they and other writers in place refer to.
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/broken.h"
 #include "data/payload.h"
 #include "data/qcow2_disk.h"
 #include "data/range.h"
+#include "format/limits.h"
 
 namespace byre {
 namespace {
@@ -61,6 +63,11 @@ Task<Result<void>> Qcow2Disk::write(std::uint64_t offset_bytes, ConstBytes data)
     const ZeroMode mode = detect_zeroes_ == DetectZeroes::unmap ? ZeroMode::unmap : ZeroMode::keep;
     co_return co_await write_zeroes(offset_bytes, data.size(), mode);
   }
+  co_return co_await write_as_it_is(offset_bytes, data);
+}
+
+// Wherever the L1 table reaches, also behind the disk.
+Task<Result<void>> Qcow2Disk::write_as_it_is(std::uint64_t offset_bytes, ConstBytes data) {
   if (marks_due(false) || metadata_->wants_write_back()) BYRE_CO_CHECK(co_await prepare_change(Touches::data));
   GuestOffset at(offset_bytes);
   while (!data.empty()) {
@@ -85,6 +92,28 @@ Task<Result<void>> Qcow2Disk::write(std::uint64_t offset_bytes, ConstBytes data)
     data = data.subspan(written);
   }
   co_return Result<void>{};
+}
+
+Task<Result<void>> Qcow2Disk::write_vm_state(std::uint64_t offset_bytes, ConstBytes data) {
+  BYRE_CO_CHECK(check_change(*this, 0, 0));
+  BYRE_CO_CHECK(check_running());
+  if (data.empty()) co_return Result<void>{};
+  const std::uint64_t begin = geometry_.vm_state_start(size_bytes_).bytes;
+  const std::uint64_t most = format::max_l1_entries * geometry_.guest_bytes_per_l2() - begin;
+  if (!fits_within(offset_bytes, data.size(), most)) {
+    const std::string what =
+        fmt::format("VM state of {} bytes at {} is too long: at most {} bytes", data.size(), offset_bytes, most);
+    co_return std::unexpected(Error(ErrorCode::invalid_argument, what, EFBIG));
+  }
+  const std::uint64_t needed = geometry_.required_l1_entries(begin + offset_bytes + data.size());
+  const std::uint64_t now = metadata_->l1_entries();
+  if (needed > now) {  // by half, so that a state that comes in pieces moves the table seldom
+    const std::uint64_t entries = std::min(std::max(needed, now + now / 2), format::max_l1_entries);
+    BYRE_CO_CHECK(co_await prepare_change());
+    BYRE_CO_CHECK(co_await decide([this, entries] { return metadata_->grow_l1(entries); }));
+  }
+  storage_->announce(AccessEvent::vmstate_save);
+  co_return co_await write_as_it_is(begin + offset_bytes, data);
 }
 
 // Writes the first part of `data` that needs new clusters; returns its length, 0 if another request has allocated

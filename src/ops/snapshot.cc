@@ -13,7 +13,7 @@ namespace {
 
 Result<Qcow2Disk*> as_qcow2(Disk& disk) {
   if (auto* image = dynamic_cast<Qcow2Disk*>(&disk)) return image;
-  return fail_in(disk.storage().name(), ErrorCode::unsupported, "a {} disk cannot have internal snapshots",
+  return fail_in(disk.storage().name(), ErrorCode::unsupported, "a {} disk cannot have internal snapshots nor VM state",
                  disk.format());
 }
 
@@ -53,6 +53,16 @@ Task<Result<void>> apply_snapshot(Disk& disk, std::string snapshot, SnapshotKey 
   BYRE_CO_TRY(const std::vector<format::Snapshot> snapshots, named(co_await image->snapshots(), disk));
   BYRE_CO_TRY(const std::size_t index, named(find_snapshot(snapshots, snapshot, key), disk));
   co_return named(co_await image->apply_snapshot(index), disk);
+}
+
+Task<Result<void>> read_vm_state(Disk& disk, std::uint64_t offset_bytes, Bytes target) {
+  BYRE_CO_TRY(Qcow2Disk* const image, as_qcow2(disk));
+  co_return named(co_await image->read_vm_state(offset_bytes, target), disk);
+}
+
+Task<Result<void>> write_vm_state(Disk& disk, std::uint64_t offset_bytes, ConstBytes data) {
+  BYRE_CO_TRY(Qcow2Disk* const image, as_qcow2(disk));
+  co_return named(co_await image->write_vm_state(offset_bytes, data), disk);
 }
 
 Task<Result<void>> delete_snapshot(Disk& disk, std::string snapshot, SnapshotKey key) {

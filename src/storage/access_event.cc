@@ -24,6 +24,7 @@ constexpr std::array named_events = {
     NamedEvent{AccessEvent::write_aio, "write_aio"},
     NamedEvent{AccessEvent::write_compressed, "write_compressed"},
     NamedEvent{AccessEvent::vmstate_load, "vmstate_load"},
+    NamedEvent{AccessEvent::vmstate_save, "vmstate_save"},
     NamedEvent{AccessEvent::cow_read, "cow_read"},
     NamedEvent{AccessEvent::cor_write, "cor_write"},
     NamedEvent{AccessEvent::reftable_load, "reftable_load"},

@@ -68,6 +68,12 @@ done <<'LINES'
 -c 'sigraise 15' disk.qcow2
 --image-opts -c length driver=qcow2,file.filename=disk.qcow2
 -c length missing.qcow2
+-c 'write -b -P 5 10k 100k' -c 'read -b -P 5 10k 100k' -c 'read -b -P 0 0 10k' -c 'read -b -v 109k 2k' disk.qcow2
+-c 'write -b -P 5 0 1M' -c 'read -P 0 0 64k' -c 'write -P 3 0 1M' -c 'read -b -P 5 0 1M' disk.qcow2
+-c 'write -b -z 0 64k' -c 'write -b -f 0 64k' -c 'write -b -c 0 64k' -c 'write -b -u 0 1k' disk.qcow2
+-c 'write -b 1 512' -c 'write -b 0 100' -c 'read -b 1 512' -c 'read -b 0 100' -c 'write -c 1 512' disk.qcow2
+-r -c 'write -b 0 512' -c 'read -b -P 0 0 512' disk.qcow2
+-c 'read -b 8T 512' -c 'write -b 7E 512' disk.qcow2
 LINES
 
 for session in 'length\nread -P 5 64k 64k\nquit\nlength\n' 'nothing\n\nlength' \

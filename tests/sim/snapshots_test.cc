@@ -56,6 +56,13 @@ Task<Result<void>> change(Disk& disk, SimulatedRandom& random) {
   co_return Result<void>{};
 }
 
+Task<Result<void>> save_vm_state(Disk& disk, SimulatedRandom& random) {
+  const std::uint64_t offset = random.below(20000);
+  const std::vector<std::byte> state(1 + random.below(6000), static_cast<std::byte>(1 + random.below(255)));
+  const ConstBytes bytes(state);
+  co_return co_await write_vm_state(disk, offset, bytes);
+}
+
 Task<Result<void>> write_all(Disk& disk) {
   const std::vector<std::byte> data(disk.size_bytes(), std::byte{0x5A});
   const ConstBytes bytes(data);
@@ -94,6 +101,9 @@ class SnapshotProgram {
     DiskState after = state;
     std::vector<std::string> ids;
     for (const auto& [id, content] : state.snapshots) ids.push_back(id);
+    if (random_.one_in(5)) {  // nothing that a guest sees
+      return run_.run([this](Disk& disk) { return save_vm_state(disk, random_); }, after, fault);
+    }
     const std::uint64_t kind = ids.empty() ? 0 : random_.below(3);
     if (kind == 0 && ids.size() < 3) {
       std::uint64_t next = 1;

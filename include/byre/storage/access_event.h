@@ -21,6 +21,7 @@ enum class AccessEvent : std::uint8_t {
   write_aio,               // guest data is written
   write_compressed,        // a compressed payload is written
   vmstate_load,            // the state of a machine is read
+  vmstate_save,            // and written
   cow_read,                // what surrounds a part of a new cluster is read
   cor_write,               // what was read from the backing file is written
   reftable_load,           // the refcount table is read

@@ -13,8 +13,8 @@ Started through a link called `qemu-img`, `byre` takes that tool's command line 
 and ends with its exit codes. Messages begin with `qemu-img: `; their words are ours. `cmake -DBYRE_QEMU_NAMES=ON`
 makes `cmake --install` create the links `qemu-img`, `qemu-io` and `qemu-nbd` beside `byre`.
 
-Through `qemu-io` it takes that tool's options and commands; `--object`, and `-b` of `read` and `write` (the VM state),
-are not there yet, and `-i native` needs no `-n` (tests/cli/qemu_io_takes_its_options.sh compares both tools). Through
+Through `qemu-io` it takes that tool's options and commands; `--object` is not there yet, and `-i native` needs no `-n`
+(tests/cli/qemu_io_takes_its_options.sh compares both tools). Through
 `qemu-nbd` it takes that tool's options; `-c`, `-d`, `-B`, `--tls-authz` and `--selinux-label` are refused by name,
 qemu:allocation-depth is offered without `-A` too, `-k` may be a relative path, and a port above 65535 is an error
 (tests/cli/qemu_nbd_takes_its_options.sh). Long options of these two are not shortened.
