@@ -21,7 +21,7 @@ called '^qemu-img create -f qcow2 -o preallocation=metadata .*made.qcow2'
 e2fsck -fn made.raw >/dev/null 2>&1 || fail "virt-make-fs: not a clean file system"
 [[ $(debugfs -R 'cat /etc/hostname' made.raw 2>/dev/null) == before ]] || fail "virt-make-fs: what is in it"
 
-guestfish -a top.qcow2 -m /dev/sda1 write /etc/hostname 'after\n'
+guestfish -a top.qcow2 -m /dev/sda1 write /etc/hostname after
 virt-diff -a base.qcow2 -A top.qcow2 >differences
 grep -qx -- '-before' differences && grep -qx -- '+after' differences || fail "virt-diff: $(cat differences)"
 virt-inspector -a top.qcow2 | grep -q '<hostname>after</hostname>' || fail virt-inspector

@@ -18,6 +18,7 @@ printf '%s\n' 'ID=debian' 'VERSION_ID="12"' 'NAME="Debian GNU/Linux"' \
 echo 12.0 >tree/etc/debian_version
 echo '/dev/sda1 / ext4 defaults 0 1' >tree/etc/fstab
 echo before >tree/etc/hostname
+: >tree/var/lib/dpkg/status
 cp "$(command -v busybox)" tree/bin/ls
 mke2fs -q -t ext4 -d tree part.raw 40M
 truncate -s 41M disk.raw
