@@ -219,6 +219,7 @@ Task<bool> run_write(IoSession& session, const IoWords& words) {
   if (!parse_write_range(words, request)) co_return false;
   if ((words.has('b') || words.has('c')) && !check_sectors(request)) co_return false;
   if (!parse_content(words, request)) co_return false;
+  if (request.vm_state) (void)co_await session.in_flight().join();
   co_return co_await do_write(*session.disk(), request);
 }
 

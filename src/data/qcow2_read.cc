@@ -73,7 +73,9 @@ Result<void> Qcow2Disk::check_backing_open(std::uint64_t offset_bytes) const {
                  offset_bytes);
 }
 
+// A backing file that is longer than the disk holds none of the VM state behind it.
 Task<Result<void>> Qcow2Disk::read_backing(GuestOffset at, Bytes target) {
+  if (at.bytes >= size_bytes_) co_return co_await read_zeros(target);
   BYRE_CO_CHECK(check_backing_open(at.bytes));
   const std::uint64_t backing_size = backing_ ? backing_->size_bytes() : 0;
   const std::uint64_t there =

@@ -193,18 +193,18 @@ Task<Result<Qcow2Disk::Filling>> Qcow2Disk::filling(GuestOffset from, GuestOffse
   Filling result;
   if (from == to) co_return result;
   const std::uint64_t length = to - from;
-  const GuestOffset disk_end(size_bytes_);
-  const std::uint64_t on_disk = from >= disk_end ? 0 : std::min(length, disk_end - from);
-  bool zeros = on_disk == 0;
-  if (!zeros) {
-    const std::uint64_t offset = from.bytes;
+  const std::uint64_t offset = from.bytes;
+  const bool vm_state = from >= geometry_.vm_state_start(size_bytes_);
+  const std::uint64_t on_disk = offset >= size_bytes_ ? 0 : std::min(length, size_bytes_ - offset);
+  const std::uint64_t there = vm_state ? length : on_disk;
+  bool zeros = there == 0;
+  if (on_disk > 0) {
     BYRE_CO_TRY(const BlockStatus status, co_await this->status(offset, on_disk));
     zeros = status.zero && status.length_bytes == on_disk;
   }
   if (!zeros) {
     result.bytes = Buffer(length, Buffer::Fill::zero);
-    const Bytes part = result.bytes.bytes().first(on_disk);
-    const std::uint64_t offset = from.bytes;
+    const Bytes part = result.bytes.bytes().first(there);
     storage_->announce(AccessEvent::cow_read);
     BYRE_CO_CHECK(co_await read_as_it_is(offset, part));
   } else if (!fresh) {

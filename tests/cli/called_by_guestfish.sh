@@ -1,13 +1,7 @@
 #!/bin/bash
 # guestfish and virt-sparsify make, read and change images through the link qemu-img.
 set -euo pipefail
-export PATH=$PATH:/usr/sbin:/sbin
-for tool in guestfish virt-sparsify qemu-img qemu-system-x86_64 busybox mke2fs debugfs sfdisk depmod; do
-  command -v "$tool" >/dev/null || exit 77
-done
-lib=$(dirname "$(realpath "$0")")/lib
-. "$lib/names_first.sh"
-. "$lib/appliance.sh"
+. "$(dirname "$(realpath "$0")")/lib/appliance.sh" guestfish virt-sparsify
 
 qemu-img convert -f raw -O qcow2 disk.raw base.qcow2
 cp base.qcow2 base.before

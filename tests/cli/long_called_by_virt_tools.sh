@@ -1,14 +1,8 @@
 #!/bin/bash
 # The slower of libguestfs's tools, through the link qemu-img: each starts its appliance several times.
 set -euo pipefail
-export PATH=$PATH:/usr/sbin:/sbin
-for tool in virt-diff virt-resize virt-sparsify virt-make-fs virt-inspector qemu-img qemu-system-x86_64 busybox mke2fs \
-  debugfs sfdisk depmod; do
-  command -v "$tool" >/dev/null || exit 77
-done
-lib=$(dirname "$(realpath "$0")")/lib
-. "$lib/names_first.sh"
-. "$lib/appliance.sh"
+. "$(dirname "$(realpath "$0")")/lib/appliance.sh" \
+  guestfish virt-diff virt-resize virt-sparsify virt-make-fs virt-inspector
 
 qemu-img convert -f raw -O qcow2 disk.raw base.qcow2
 qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2

@@ -8,6 +8,7 @@
 #include "byre/data/disk.h"
 #include "byre/storage/memory.h"
 #include "byre/task/pollers.h"
+#include "support/disk_on_memory.h"
 #include "support/fresh_image.h"
 #include "support/sanitized.h"
 #include "support/verify.h"
@@ -17,28 +18,8 @@ namespace {
 
 using test::FreshImageOptions;
 
-class EngineTest : public testing::Test {
+class EngineTest : public test::DiskOnMemory {
  protected:
-  EngineTest() : loop_(std::move(*make_event_loop(IoMode::threads))) {}
-
-  template <class T>
-  T run(Task<T> task) {
-    return loop_->run(std::move(task));
-  }
-
-  // Keeps the storage readable from outside while a disk owns it.
-  std::unique_ptr<Disk> open(const std::vector<std::byte>& image, bool writable = true,
-                             std::unique_ptr<Disk> backing = nullptr) {
-    auto storage = std::make_unique<MemoryStorage>(ConstBytes(image));
-    storage_ = storage.get();
-    OpenOptions options;
-    options.writable = writable;
-    options.format = "qcow2";
-    auto disk = run(open_disk(std::move(storage), options, std::move(backing)));
-    EXPECT_TRUE(disk.has_value()) << disk.error().message();
-    return disk ? std::move(*disk) : nullptr;
-  }
-
   std::vector<std::byte> read(Disk& disk, std::uint64_t offset, std::size_t length) {
     std::vector<std::byte> bytes(length);
     const auto done = run(disk.read(offset, bytes));
@@ -51,9 +32,6 @@ class EngineTest : public testing::Test {
     const auto done = run(disk.write(offset, bytes));
     EXPECT_TRUE(done.has_value()) << done.error().message();
   }
-
-  std::unique_ptr<EventLoop> loop_;
-  MemoryStorage* storage_ = nullptr;
 };
 
 TEST_F(EngineTest, ReadsBackWhatWasWrittenAtAnyAlignmentAndClosesClean) {

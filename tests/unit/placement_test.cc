@@ -9,6 +9,7 @@
 #include "byre/task/pollers.h"
 #include "data/qcow2_disk.h"
 #include "format/header.h"
+#include "support/disk_on_memory.h"
 #include "support/fresh_image.h"
 #include "support/verify.h"
 
@@ -18,21 +19,8 @@ namespace {
 constexpr std::uint64_t cluster = 512;
 constexpr std::uint64_t counts_per_block = 64;
 
-class PlacementTest : public testing::Test {
+class PlacementTest : public test::DiskOnMemory {
  protected:
-  PlacementTest() : loop_(std::move(*make_event_loop(IoMode::threads))) {}
-
-  std::unique_ptr<Disk> open(const std::vector<std::byte>& image) {
-    auto storage = std::make_unique<MemoryStorage>(ConstBytes(image));
-    storage_ = storage.get();
-    OpenOptions options;
-    options.writable = true;
-    options.format = "qcow2";
-    auto disk = loop_->run(open_disk(std::move(storage), options));
-    EXPECT_TRUE(disk.has_value()) << disk.error().message();
-    return disk ? std::move(*disk) : nullptr;
-  }
-
   // A fresh image of version 3 with clusters of 512 bytes.
   std::unique_ptr<Disk> open_fresh(unsigned refcount_order, std::uint64_t size_bytes) {
     test::FreshImageOptions options;
@@ -61,9 +49,6 @@ class PlacementTest : public testing::Test {
     EXPECT_EQ(storage_->size_bytes(), clusters * cluster);
     return storage_->content();
   }
-
-  std::unique_ptr<EventLoop> loop_;
-  MemoryStorage* storage_ = nullptr;
 };
 
 // The file ends at cluster 62, and a crash left a count on cluster 63. A table of four clusters needs the next refcount

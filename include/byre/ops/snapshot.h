@@ -38,8 +38,9 @@ Task<Result<std::string>> create_snapshot(Disk& disk, NewSnapshot snapshot);
 Task<Result<void>> apply_snapshot(Disk& disk, std::string snapshot, SnapshotKey key = SnapshotKey::id_or_name);
 
 // The VM state area of the active disk (section 14.2), offsets counted from its start: what create_snapshot() is to
-// keep, and what apply_snapshot() brought back. It grows as it is written; what was not written reads as zeros. Errors
-// of writing: no_space, refused (not writable), invalid_argument (longer than the format allows).
+// keep, and what apply_snapshot() brought back. It grows as it is written; what was not written reads as zeros,
+// whatever the backing file holds there. Reading needs no writable disk. Errors of writing: no_space, refused (not
+// writable), invalid_argument (longer than the format allows).
 Task<Result<void>> read_vm_state(Disk& disk, std::uint64_t offset_bytes, Bytes target);
 Task<Result<void>> write_vm_state(Disk& disk, std::uint64_t offset_bytes, ConstBytes data);
 

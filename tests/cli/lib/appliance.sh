@@ -1,5 +1,13 @@
-# For libguestfs's tools: their appliance, with a kernel that is not installed, emulated, because KVM need not work.
-# Sets up a small disk with a system on it: ./tree, which is the first partition of ./disk.raw.
+# . appliance.sh TOOLS...: for libguestfs's tools: the names first in PATH (names_first.sh), and their appliance with a
+# kernel that is not installed, emulated, because KVM need not work. Sets up a small disk with a system on it: ./tree,
+# which is the first partition of ./disk.raw.
+
+PATH=$PATH:/usr/sbin:/sbin
+for tool in "$@" qemu-img qemu-system-x86_64 busybox mke2fs debugfs sfdisk depmod; do
+  command -v "$tool" >/dev/null || exit 77
+done
+lib=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+. "$lib/names_first.sh"
 
 kernel=$("$lib/test_kernel.sh" "$KERNEL_DIRECTORY")
 export SUPERMIN_KERNEL SUPERMIN_MODULES

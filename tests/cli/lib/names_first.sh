@@ -17,7 +17,7 @@ done
 PATH=$PWD/first:/usr/sbin:/usr/bin:/sbin:/bin
 REFERENCE=/usr/bin/qemu-img  # that judges what came of it
 
-# called PATTERN: a command line that matches has been given since the last `called_by`.
+# called PATTERN: a command line that matches has been given.
 called() { grep -qE -- "$1" calls || fail "nobody called: $1
 calls were: $(cat calls)"; }
 
